@@ -1,0 +1,2 @@
+//! The interface between the eBPF programs and userspace.
+#![no_std]

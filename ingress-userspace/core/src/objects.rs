@@ -1,0 +1,158 @@
+//! One consistent view of the watched Kubernetes objects.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+/// The kinds that Penstock watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// networking.k8s.io/v1 Ingress
+    Ingress,
+    /// networking.k8s.io/v1 IngressClass (cluster-scoped)
+    IngressClass,
+    /// v1 Service
+    Service,
+    /// discovery.k8s.io/v1 EndpointSlice
+    EndpointSlice,
+    /// v1 Secret of type kubernetes.io/tls
+    Secret,
+}
+
+impl Kind {
+    /// The kind as Kubernetes spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingress",
+            Self::IngressClass => "IngressClass",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+/// Names an object: kind, namespace (empty for cluster-scoped kinds) and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub name: NamespacedName,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+/// A namespace and a name; the namespace is empty for cluster-scoped kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespacedName {
+    /// `metadata.namespace`
+    pub namespace: Arc<str>,
+    /// `metadata.name`
+    pub name: Arc<str>,
+}
+
+impl NamespacedName {
+    /// Joins a namespace and a name.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// One watched object. Deliberately without `Debug`: a Secret must not reach a log (law 6).
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each variant is named as its kind")]
+pub enum Object {
+    Ingress(Arc<Ingress>),
+    IngressClass(Arc<IngressClass>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Secret(Arc<Secret>),
+}
+
+impl Object {
+    /// The object's kind, namespace and name.
+    pub fn key(&self) -> ObjectKey {
+        let (kind, meta) = match self {
+            Self::Ingress(o) => (Kind::Ingress, &o.metadata),
+            Self::IngressClass(o) => (Kind::IngressClass, &o.metadata),
+            Self::Service(o) => (Kind::Service, &o.metadata),
+            Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
+            Self::Secret(o) => (Kind::Secret, &o.metadata),
+        };
+        let namespace = match kind {
+            Kind::IngressClass => "",
+            _ => meta.namespace.as_deref().unwrap_or("default"),
+        };
+        ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+    }
+}
+
+/// What happened to one object.
+#[derive(Clone)]
+pub enum Change {
+    /// The object was created or replaced.
+    Upsert(Object),
+    /// The object is gone.
+    Delete(ObjectKey),
+}
+
+/// All watched objects at one moment. Ordered maps, so that nothing depends on arrival order.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "each field is named as its kind")]
+pub struct ObjectSet {
+    pub ingresses: BTreeMap<NamespacedName, Arc<Ingress>>,
+    pub ingress_classes: BTreeMap<NamespacedName, Arc<IngressClass>>,
+    pub services: BTreeMap<NamespacedName, Arc<Service>>,
+    pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSlice>>,
+    pub secrets: BTreeMap<NamespacedName, Arc<Secret>>,
+}
+
+impl ObjectSet {
+    /// Applies one change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Upsert(object) => self.upsert(object),
+            Change::Delete(key) => self.delete(&key),
+        }
+    }
+
+    fn upsert(&mut self, object: Object) {
+        let name = object.key().name;
+        match object {
+            Object::Ingress(o) => drop(self.ingresses.insert(name, o)),
+            Object::IngressClass(o) => drop(self.ingress_classes.insert(name, o)),
+            Object::Service(o) => drop(self.services.insert(name, o)),
+            Object::EndpointSlice(o) => drop(self.endpoint_slices.insert(name, o)),
+            Object::Secret(o) => drop(self.secrets.insert(name, o)),
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        match key.kind {
+            Kind::Ingress => drop(self.ingresses.remove(&key.name)),
+            Kind::IngressClass => drop(self.ingress_classes.remove(&key.name)),
+            Kind::Service => drop(self.services.remove(&key.name)),
+            Kind::EndpointSlice => drop(self.endpoint_slices.remove(&key.name)),
+            Kind::Secret => drop(self.secrets.remove(&key.name)),
+        }
+    }
+}

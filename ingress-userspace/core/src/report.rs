@@ -1,0 +1,43 @@
+//! What Penstock thinks of an object, as data: the control plane turns it into Events, status and exit codes.
+
+use crate::objects::ObjectKey;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Something to know; the object is served as written.
+    Info,
+    /// The object is served, but not as its author may think.
+    Warning,
+    /// The object, or the named part of it, is not served.
+    Refused,
+}
+
+/// One finding about one field of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A CamelCase word for machines, as in Kubernetes Events (`reason`): bounded, so usable as a metric label.
+    pub reason: &'static str,
+    /// The path of the field, as `kubectl explain` takes it: `spec.rules[0].http.paths[1].backend.service.name`.
+    pub field: String,
+    /// What happened, to which object, and what the user can do.
+    pub message: String,
+}
+
+/// All findings about one object; none means that it is accepted as written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectReport {
+    /// The object.
+    pub object: ObjectKey,
+    /// The findings, sorted.
+    pub findings: Vec<Finding>,
+}
+
+impl ObjectReport {
+    /// Whether nothing of the object was refused.
+    pub fn accepted(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Refused)
+    }
+}

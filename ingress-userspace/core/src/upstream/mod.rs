@@ -1,0 +1,1 @@
+//! Which endpoint, when to eject it, when to retry.

@@ -1,0 +1,3 @@
+//! The operating system: clock, sockets, socket options. `unsafe` is allowed here and in `bpf` only.
+
+pub mod clock;
