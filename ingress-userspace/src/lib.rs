@@ -1,7 +1,9 @@
 //! Penstock's I/O shell around `ingress-core`.
 
+pub mod cli;
 pub mod config;
 mod config_units;
+pub mod relay;
 pub mod sys;
 
 pub use config_units::{ByteSize, Cidr};
