@@ -3,5 +3,6 @@
 pub mod config;
 mod config_units;
 pub mod sys;
+pub mod upstream;
 
 pub use config_units::{ByteSize, Cidr};
