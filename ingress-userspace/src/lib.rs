@@ -5,5 +5,6 @@ pub mod config;
 mod config_units;
 pub mod relay;
 pub mod sys;
+pub mod upstream;
 
 pub use config_units::{ByteSize, Cidr};
