@@ -1,7 +1,10 @@
 //! Penstock's I/O shell around `ingress-core`.
 
+pub mod admin;
 pub mod config;
 mod config_units;
+pub mod http;
 pub mod sys;
+pub mod telemetry;
 
 pub use config_units::{ByteSize, Cidr};
