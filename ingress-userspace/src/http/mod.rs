@@ -1,0 +1,3 @@
+//! HTTP towards clients.
+
+pub mod problem;
