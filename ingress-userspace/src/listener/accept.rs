@@ -11,31 +11,13 @@ use tokio_rustls::TlsAcceptor;
 use super::stream::ClientStream;
 use crate::http::h1;
 use crate::http::h1::connection::{Connection, Peer};
-use crate::tls::{suite_name, tls_version_name};
+use crate::telemetry::metrics::{HandshakeError, Listener, limit};
+use crate::tls::tls_version_name;
 use crate::worker::timers::{Bound, SWEEP_INTERVAL, Timer};
 use crate::worker::{Full, Worker};
 
-/// What a listening socket speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listening {
-    /// Plain HTTP: redirects and ACME challenges.
-    Http,
-    /// HTTP over TLS.
-    Https,
-}
-
-impl Listening {
-    /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
 /// Accepts until it is dropped.
-pub async fn run(worker: Rc<Worker>, listening: Listening, listener: TcpListener) {
+pub async fn run(worker: Rc<Worker>, listening: Listener, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((tcp, client)) => open(&worker, listening, tcp, client),
@@ -57,28 +39,28 @@ async fn pause_after(error: &io::Error) {
 /// Counts a connection out when it ends, however it ends.
 struct Admission {
     worker: Rc<Worker>,
-    listening: Listening,
+    listening: Listener,
     client: SocketAddr,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         self.worker.release(self.client.ip());
-        self.worker.metrics.connection_closed(self.listening.as_str());
+        self.worker.metrics.connection_closed(self.listening);
     }
 }
 
-fn open(worker: &Rc<Worker>, listening: Listening, tcp: TcpStream, client: SocketAddr) {
+fn open(worker: &Rc<Worker>, listening: Listener, tcp: TcpStream, client: SocketAddr) {
     // An IPv4 client of a [::] listener is an IPv4 client.
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     if let Err(full) = worker.admit(client.ip()) {
         worker.metrics.limit_hit(match full {
-            Full::Worker => "connections-per-worker",
-            Full::Address => "connections-per-address",
+            Full::Worker => limit::CONNECTIONS_PER_WORKER,
+            Full::Address => limit::CONNECTIONS_PER_ADDRESS,
         });
         return;
     }
-    worker.metrics.connection_opened(listening.as_str());
+    worker.metrics.connection_opened(listening);
     let admission = Admission { worker: Rc::clone(worker), listening, client };
     tokio::task::spawn_local(async move {
         serve(&admission, tcp).await;
@@ -92,8 +74,8 @@ async fn serve(admission: &Admission, tcp: TcpStream) {
     let Ok(local) = tcp.local_addr() else { return };
     let timer = worker.timers.register();
     let stream = match admission.listening {
-        Listening::Http => ClientStream::plain(tcp),
-        Listening::Https => match handshake(worker, &timer, tcp).await {
+        Listener::Http => ClientStream::plain(tcp),
+        Listener::Https => match handshake(worker, &timer, tcp).await {
             Some(stream) => stream,
             None => return,
         },
@@ -109,15 +91,16 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<Cli
     match handshake {
         Ok(Ok(stream)) => {
             let (tcp, session) = stream.into_inner();
-            worker.metrics.handshake_done(tls_version_name(&session), suite_name(&session));
+            worker.metrics.handshake(Ok(tls_version_name(&session)));
             Some(ClientStream::tls(tcp, session))
         }
         Ok(Err(error)) => {
-            worker.metrics.handshake_failed(&error);
+            worker.metrics.handshake(Err(HandshakeError::from_io(&error)));
             None
         }
-        Err(bound) => {
-            worker.metrics.limit_hit(bound.as_str());
+        Err(_) => {
+            worker.metrics.handshake(Err(HandshakeError::Timeout));
+            worker.metrics.limit_hit(limit::HANDSHAKE);
             None
         }
     }

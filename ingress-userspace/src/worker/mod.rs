@@ -18,9 +18,10 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Hsts};
 use crate::control::Published;
-use crate::listener::accept::{self, Listening};
+use crate::listener::accept;
 use crate::listener::drain::Phase;
 use crate::sys::clock::Clock;
+use crate::telemetry::metrics::Listener;
 use crate::telemetry::{RequestIds, WorkerMetrics, access_log};
 use crate::upstream::Upstreams;
 use timers::{SWEEP_INTERVAL, Timers};
@@ -52,7 +53,7 @@ pub struct Worker {
     /// Connections to backends.
     pub upstreams: Upstreams,
     /// Counters.
-    pub metrics: Arc<WorkerMetrics>,
+    pub metrics: WorkerMetrics,
     /// Deadlines.
     pub timers: Timers,
     /// Names of requests.
@@ -75,7 +76,7 @@ pub enum Full {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, metrics: Arc<WorkerMetrics>, upstreams: Upstreams) -> Self {
+    fn new(id: u16, shared: Arc<Shared>, metrics: WorkerMetrics, upstreams: Upstreams) -> Self {
         let limits = &shared.config.limits;
         let head = |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri.as_usize() };
         Self {
@@ -84,7 +85,7 @@ impl Worker {
             upstreams,
             metrics,
             timers: Timers::default(),
-            request_ids: RequestIds::new(),
+            request_ids: RequestIds::new(id),
             hsts: hsts_value(&shared.config.tls.hsts),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -143,8 +144,8 @@ fn hsts_value(hsts: &Hsts) -> Option<String> {
 pub fn spawn(
     id: usize,
     shared: Arc<Shared>,
-    metrics: Arc<WorkerMetrics>,
-    listeners: Vec<(Listening, TcpListener)>,
+    metrics: WorkerMetrics,
+    listeners: Vec<(Listener, TcpListener)>,
 ) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -154,8 +155,8 @@ pub fn spawn(
 
 async fn run(
     shared: Arc<Shared>,
-    metrics: Arc<WorkerMetrics>,
-    listeners: Vec<(Listening, TcpListener)>,
+    metrics: WorkerMetrics,
+    listeners: Vec<(Listener, TcpListener)>,
 ) -> std::io::Result<()> {
     let upstreams = Upstreams::new(
         &shared.config.upstream,

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::telemetry::metrics::limit;
+
 /// How often the deadlines are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -34,17 +36,28 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// Its name in metrics.
+    /// Its word in the access log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Handshake => "handshake-timeout",
-            Self::KeepAlive => "keep-alive-timeout",
+            Self::KeepAlive | Self::Idle => "idle-timeout",
             Self::Head => "head-timeout",
-            Self::Idle => "idle-timeout",
             Self::Response => "response-timeout",
             Self::Total => "total-timeout",
             Self::Linger => "linger-timeout",
             Self::Drain => "drain",
+        }
+    }
+
+    /// The limit that it comes from, for the count of hits. A client that has no more requests hits none.
+    pub fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Handshake => Some(limit::HANDSHAKE),
+            Self::Head => Some(limit::HEAD),
+            Self::Idle => Some(limit::IDLE),
+            Self::Response => Some(limit::RESPONSE),
+            Self::Total => Some(limit::TOTAL),
+            Self::KeepAlive | Self::Linger | Self::Drain => None,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use ingress_core::http::{BodyLength, ChunkedDecoder, Event, LAST_CHUNK, Reject, write_chunk_header};
+use ingress_core::http::{
+    BodyLength, CHUNK_END, ChunkedDecoder, Event, LAST_CHUNK, Reject, write_chunk_header,
+};
 
 use crate::relay::{Budget, Duplex, End, OneWay, scratch};
 
@@ -63,12 +65,21 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body as it was announced and as it is to be sent on. Chunks go out only if the source is chunked or ends by close.
-    pub fn new(length: BodyLength, chunked_out: bool, limit: u64) -> Self {
+    /// A request's body as it was announced; chunks go on as chunks.
+    pub fn request(length: BodyLength, limit: u64) -> Self {
+        Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit)
+    }
+
+    /// A response's body as it was announced. Chunks go out only if the source is chunked or ends by close.
+    pub fn response(length: BodyLength, chunked_out: bool) -> Self {
+        Self::new(length, ChunkedDecoder::response(), chunked_out, 0)
+    }
+
+    fn new(length: BodyLength, decoder: ChunkedDecoder, chunked_out: bool, limit: u64) -> Self {
         let source = match length {
             BodyLength::Empty => Source::Known(0),
             BodyLength::Known(bytes) => Source::Known(bytes),
-            BodyLength::Chunked => Source::Chunked(ChunkedDecoder::default()),
+            BodyLength::Chunked => Source::Chunked(decoder),
             BodyLength::UntilClose => Source::UntilClose,
         };
         Self {
@@ -236,9 +247,9 @@ fn push(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
         return;
     }
     if chunked {
-        write_chunk_header(out, data.len() as u64);
+        write_chunk_header(out, data.len());
         out.extend_from_slice(data);
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(CHUNK_END);
     } else {
         out.extend_from_slice(data);
     }

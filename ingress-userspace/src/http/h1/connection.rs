@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use ingress_core::http::HeadScan;
 use rustls::ServerConnection;
 
 use super::decide::{self, Decided, Names, Request};
 use crate::http::problem::{self, Problem};
-use crate::listener::accept::Listening;
+use crate::telemetry::metrics::Listener;
 use crate::listener::stream::ClientStream;
 use crate::relay::{Duplex, scratch};
 use crate::telemetry::{RequestId, RequestRecord};
@@ -34,7 +35,7 @@ const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Peer {
     /// Which listener took the connection.
-    pub listening: Listening,
+    pub listening: Listener,
     /// The client's address.
     pub client: SocketAddr,
     /// Our port.
@@ -49,7 +50,7 @@ pub struct Peer {
 
 impl Peer {
     /// Gathers what is known after the handshake.
-    pub fn new(listening: Listening, client: SocketAddr, local_port: u16, tls: Option<&ServerConnection>) -> Self {
+    pub fn new(listening: Listener, client: SocketAddr, local_port: u16, tls: Option<&ServerConnection>) -> Self {
         let server_name = tls.and_then(ServerConnection::server_name).map(|name| {
             let name = name.to_ascii_lowercase();
             name.strip_suffix('.').unwrap_or(&name).into()
@@ -77,6 +78,8 @@ pub struct Connection {
     pub peer: Peer,
     /// Received and not yet used: the rest of a body, or the next request.
     pub input: Vec<u8>,
+    /// How far a head has been looked at that is not complete.
+    pub scan: HeadScan,
     /// The head of the present request, as received.
     pub head: Vec<u8>,
     /// What goes to the backend first: the head, and what has come of the body.
@@ -111,6 +114,7 @@ impl Connection {
             stream,
             peer,
             input: Vec::new(),
+            scan: HeadScan::new(),
             head: Vec::new(),
             to_backend: Vec::new(),
             output: Vec::new(),
@@ -172,7 +176,9 @@ impl Connection {
 
     /// A client that has begun a request is told; one that has not is just closed.
     async fn head_timed_out(&mut self, bound: Bound) -> Option<Next> {
-        self.worker.metrics.limit_hit(bound.as_str());
+        if let Some(limit) = bound.limit() {
+            self.worker.metrics.limit_hit(limit);
+        }
         if bound == Bound::Head {
             decide::refuse(self, &Problem::new(&problem::kinds::REQUEST_TIMEOUT));
             let _ = self.write_output().await;

@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ingress_core::http::{BodyLength, ForwardContext, RequestHead, Scheme, Version, parse_request, write_request_head};
+use ingress_core::http::{
+    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage, parse_request_resumed,
+    write_request_head,
+};
 use ingress_core::table::{Backend, RoutingTable, Rule};
-use ingress_core::upstream::is_idempotent;
+use ingress_core::upstream::retry::is_idempotent;
 
 use super::body::Body;
 use super::connection::{Connection, Peer};
 use crate::http::problem::{self, Problem, kinds};
-use crate::listener::accept::Listening;
+use crate::telemetry::metrics::Listener;
+use crate::telemetry::metrics::limit;
 use crate::telemetry::{RequestId, RequestRecord};
 
 /// An authorized request.
@@ -83,12 +87,17 @@ enum Instead {
 /// Takes one request off the connection's input, if its head is complete.
 pub fn take_request(connection: &mut Connection) -> Decided {
     let input = std::mem::take(&mut connection.input);
-    let mut storage = [httparse::EMPTY_HEADER; ingress_core::http::MAX_HEADERS];
-    let decided = match parse_request(&input, &mut storage, &connection.worker.request_limits) {
+    let mut storage = header_storage();
+    let mut scan = connection.scan;
+    let limits = connection.worker.request_limits;
+    let decided = match parse_request_resumed(&mut scan, &input, &mut storage, &limits) {
         Ok(None) => None,
         Ok(Some(head)) => Some((decide(connection, &head, &input[head.len..]), head.len)),
         Err(reject) => {
             connection.names.set("", "", "");
+            if let Some(limit) = limit_of(reject.status) {
+                connection.worker.metrics.limit_hit(limit);
+            }
             refuse(connection, &Problem::refused(reject.status, reject.kind, reject.detail));
             connection.input_abandoned = true;
             return Decided::Answer { close: true };
@@ -96,8 +105,10 @@ pub fn take_request(connection: &mut Connection) -> Decided {
     };
     let Some(((decided, body_bytes), head_len)) = decided else {
         connection.input = input;
+        connection.scan = scan;
         return Decided::Incomplete;
     };
+    connection.scan = HeadScan::new();
     // The head stays readable until the end of the request; what follows it is the next input.
     let rest = head_len + body_bytes;
     let spare = std::mem::replace(&mut connection.head, input);
@@ -106,6 +117,15 @@ pub fn take_request(connection: &mut Connection) -> Decided {
     connection.input.extend_from_slice(&connection.head[rest..]);
     connection.head.truncate(head_len);
     decided
+}
+
+/// Which limit a refused head has hit.
+fn limit_of(status: u16) -> Option<&'static str> {
+    match status {
+        414 => Some(limit::URI),
+        431 => Some(limit::REQUEST_HEAD),
+        _ => None,
+    }
 }
 
 /// Decides, and returns how many of the bytes after the head were used for the body.
@@ -118,14 +138,14 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     let last = limits.requests_per_connection != 0 && connection.requests >= limits.requests_per_connection;
     let keep_alive = head.keep_alive && !last && !worker.draining.get();
     if last {
-        worker.metrics.limit_hit("requests-per-connection");
+        worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
     }
     let id = worker.request_ids.next();
     let table = worker.shared.published.table();
-    let limit = limits.request_body.0;
+    let body_limit = limits.request_body.0;
     let routed = match head.body {
-        BodyLength::Known(length) if limit != 0 && length > limit => {
-            worker.metrics.limit_hit("request-body");
+        BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
+            worker.metrics.limit_hit(limit::REQUEST_BODY);
             Err(Instead::Problem(&kinds::BODY_TOO_LARGE))
         }
         _ => route(&table, &connection.peer, head),
@@ -134,7 +154,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         Ok(routed) => routed,
         Err(instead) => return (answer(connection, head, &id, started, keep_alive, &instead), 0),
     };
-    let mut body = Body::new(head.body, matches!(head.body, BodyLength::Chunked), limit);
+    let mut body = Body::request(head.body, body_limit);
     let forward = ForwardContext {
         client: connection.peer.client.ip(),
         trusted: is_trusted(connection),
@@ -171,8 +191,8 @@ fn is_trusted(connection: &Connection) -> bool {
 
 fn scheme(peer: &Peer) -> Scheme {
     match peer.listening {
-        Listening::Http => Scheme::Http,
-        Listening::Https => Scheme::Https,
+        Listener::Http => Scheme::Http,
+        Listener::Https => Scheme::Https,
     }
 }
 
@@ -180,8 +200,8 @@ fn scheme(peer: &Peer) -> Scheme {
 fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
     let rule = table.route(&head.host, &head.path);
     match peer.listening {
-        Listening::Https => check_server_name(table, peer, head)?,
-        Listening::Http => {
+        Listener::Https => check_server_name(table, peer, head)?,
+        Listener::Http => {
             let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
             if !plaintext && (table.tls_host(&head.host) || rule.is_some()) {
                 return Err(Instead::Redirect);
@@ -226,6 +246,7 @@ fn answer(
         Instead::Problem(kind) => {
             let problem = Problem::new(kind);
             let head_only = head.method == "HEAD";
+            connection.worker.metrics.problem_response(problem.kind);
             connection.output =
                 problem::response(&problem, id.as_str(), head.header("accept"), head_only, close);
             (problem.status, Some(problem.kind))
@@ -272,6 +293,7 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
 /// Answers a request whose head never became one.
 pub fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
+    connection.worker.metrics.problem_response(problem.kind);
     connection.output = problem::response(problem, id.as_str(), None, false, true);
     let record =
         RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record(&id) };

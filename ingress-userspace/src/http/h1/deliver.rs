@@ -111,13 +111,19 @@ fn finish(
             return broken(connection, lease, tally, "upstream-closed");
         }
         Err(bound) => {
-            connection.worker.metrics.limit_hit(bound.as_str());
+            count(connection, bound);
             settle(lease, tally, false);
             tally.error_class = Some(bound.as_str());
             return After::Abort;
         }
     }
     if close || !whole { After::Close } else { After::KeepAlive }
+}
+
+fn count(connection: &Connection, bound: Bound) {
+    if let Some(limit) = bound.limit() {
+        connection.worker.metrics.limit_hit(limit);
+    }
 }
 
 /// The backend failed in the middle of its response: the client must see that it is not whole.
@@ -154,7 +160,7 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
             After::Abort
         }
         Err(bound) => {
-            worker.metrics.limit_hit(bound.as_str());
+            count(connection, bound);
             tally.error_class = Some(bound.as_str());
             After::Close
         }

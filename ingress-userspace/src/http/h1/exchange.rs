@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ingress_core::upstream::may_retry;
+use ingress_core::upstream::retry::may_retry;
 use tokio::net::TcpStream;
 
 use super::body::BodyEnd;
@@ -97,7 +97,7 @@ async fn attempts(connection: &mut Connection, request: &mut Request, tally: &mu
             Attempt::Done(after) => return after,
             Attempt::Failed(failure) => failure,
             Attempt::Retry(failure) => {
-                if tally.retries == 0 && connection.worker.upstreams.try_retry() {
+                if tally.retries == 0 && connection.worker.upstreams.spend_retry() {
                     tally.retries += 1;
                     tried.extend(tally.endpoint);
                     continue;
@@ -165,7 +165,7 @@ async fn acquire(
     match connection.timer.bound(|cx| acquiring.as_mut().poll(cx)).await {
         Ok(Ok(lease)) => Ok(lease),
         Ok(Err(error)) => {
-            let nothing_sent = !matches!(error, AcquireError::NoEndpoints | AcquireError::AllBusy);
+            let nothing_sent = !matches!(error, AcquireError::NoEndpoints | AcquireError::AllBusy | AcquireError::AllEjected);
             Err(NotAcquired { endpoint: error.endpoint(), failure: Failure::Acquire(error), nothing_sent })
         }
         Err(bound) => Err(NotAcquired { failure: Failure::Bound(bound), endpoint: None, nothing_sent: false }),
@@ -329,7 +329,7 @@ fn failed(
     let stale = matches!(failure, Failure::BackendClosed) && lease.reused() && sending.reader.is_empty();
     if failure.is_backends() {
         // A connection that was closed while it waited says nothing about the endpoint.
-        if stale { lease.client_gone() } else { lease.fail() }
+        if stale { lease.stale() } else { lease.fail() }
     } else {
         lease.client_gone();
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ingress_core::http::parse_request;
+use ingress_core::http::{header_storage, parse_request};
 
 use super::body::BodyEnd;
 use super::connection::Connection;
@@ -10,6 +10,7 @@ use super::decide::Request;
 use super::exchange::{After, Tally};
 use crate::http::problem::kinds::{self, ProblemKind};
 use crate::http::problem::{self, Problem};
+use crate::telemetry::metrics::limit;
 use crate::upstream::AcquireError;
 use crate::worker::timers::Bound;
 
@@ -42,8 +43,8 @@ impl Failure {
     fn problem(&self) -> Option<&'static ProblemKind> {
         Some(match self {
             Self::Acquire(AcquireError::NoEndpoints) => &kinds::NO_ENDPOINTS,
-            Self::Acquire(AcquireError::AllBusy) => &kinds::UPSTREAM_BUSY,
-            Self::Acquire(AcquireError::ConnectTimeout(_)) => &kinds::UPSTREAM_CONNECT_TIMEOUT,
+            Self::Acquire(AcquireError::AllBusy | AcquireError::AllEjected) => &kinds::UPSTREAM_BUSY,
+            Self::Acquire(AcquireError::ConnectTimeout { .. }) => &kinds::UPSTREAM_CONNECT_TIMEOUT,
             Self::Acquire(_) => &kinds::UPSTREAM_CONNECT,
             Self::Bound(_) => &kinds::UPSTREAM_TIMEOUT,
             Self::BodyTimeout => &kinds::REQUEST_TIMEOUT,
@@ -67,8 +68,10 @@ pub async fn answer(
     failure: Failure,
 ) -> After {
     let worker = Rc::clone(&connection.worker);
-    if let Failure::Bound(bound) = failure {
-        worker.metrics.limit_hit(bound.as_str());
+    if let Failure::Bound(bound) = failure
+        && let Some(limit) = bound.limit()
+    {
+        worker.metrics.limit_hit(limit);
     }
     let Some(kind) = failure.problem() else {
         tally.status = CLIENT_CLOSED_REQUEST;
@@ -78,7 +81,10 @@ pub async fn answer(
     if kind.status >= 500 {
         worker.metrics.upstream_error(kind.name);
     } else {
-        worker.metrics.limit_hit(kind.name);
+        worker.metrics.limit_hit(match failure {
+            Failure::Body(_) => limit::REQUEST_BODY,
+            _ => limit::IDLE,
+        });
     }
     tally.status = kind.status;
     tally.error_class = Some(match failure {
@@ -88,6 +94,7 @@ pub async fn answer(
     let whole = request.body.delivered();
     let close = !request.keep_alive || !whole || worker.draining.get();
     connection.input_abandoned |= !whole;
+    worker.metrics.problem_response(kind.name);
     connection.output = render(connection, request, &Problem::new(kind), close);
     match connection.write_output().await {
         Err(_) => After::Abort,
@@ -98,7 +105,7 @@ pub async fn answer(
 
 /// The head is parsed once more, because only failures need its Accept field.
 fn render(connection: &Connection, request: &Request, problem: &Problem, close: bool) -> Vec<u8> {
-    let mut storage = [httparse::EMPTY_HEADER; ingress_core::http::MAX_HEADERS];
+    let mut storage = header_storage();
     let head = parse_request(&connection.head, &mut storage, &connection.worker.request_limits).ok().flatten();
     let accept = head.as_ref().and_then(|head| head.header("accept"));
     let head_only = head.as_ref().is_some_and(|head| head.method == "HEAD");

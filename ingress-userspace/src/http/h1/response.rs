@@ -1,13 +1,14 @@
 //! From a backend's bytes to what the client gets.
 
 use ingress_core::http::{
-    BodyLength, Reject, ResponseContext, ResponseHead, Version, parse_response, write_response_head,
+    BodyLength, HeadScan, Reject, ResponseContext, ResponseHead, Version, header_storage, parse_response_resumed,
+    write_response_head,
 };
 
 use super::body::{Body, BodyEnd};
 use super::connection::Connection;
 use super::decide::Request;
-use crate::listener::accept::Listening;
+use crate::telemetry::metrics::Listener;
 
 /// How many interim responses (1xx) one request may have. 103 (Early Hints) comes once or twice.
 const MAX_INTERIM: u32 = 16;
@@ -36,6 +37,7 @@ pub struct Response {
 #[derive(Default)]
 pub struct Reader {
     received: Vec<u8>,
+    scan: HeadScan,
     interim: u32,
 }
 
@@ -88,12 +90,14 @@ impl Reader {
     fn step(&mut self, connection: &mut Connection, request: &Request, bytes: &[u8]) -> Result<Step, Refused> {
         let mut used = 0;
         loop {
-            let mut storage = [httparse::EMPTY_HEADER; ingress_core::http::MAX_HEADERS];
+            let mut storage = header_storage();
             let limits = connection.worker.response_limits;
             let method = connection.names.method.as_str();
-            let Some(head) = parse_response(&bytes[used..], &mut storage, &limits, method)? else {
+            let parsed = parse_response_resumed(&mut self.scan, &bytes[used..], &mut storage, &limits, method)?;
+            let Some(head) = parsed else {
                 return Ok(Step::Incomplete(used));
             };
+            self.scan = HeadScan::new();
             let rest = &bytes[used + head.len..];
             if head.status == 101 {
                 return switching(connection, request, &head, rest).map(Step::Final);
@@ -165,7 +169,7 @@ fn last(
     let context = ResponseContext {
         client_version: request.version,
         close,
-        hsts: if connection.peer.listening == Listening::Https && request.rule.tls { connection.worker.hsts.as_deref() } else { None },
+        hsts: if connection.peer.listening == Listener::Https && request.rule.tls { connection.worker.hsts.as_deref() } else { None },
         body: match (framed, chunked_out) {
             (true, true) => BodyLength::Chunked,
             (true, false) => BodyLength::UntilClose,
@@ -173,7 +177,7 @@ fn last(
         },
     };
     write_response_head(&mut connection.output, head, &context);
-    let mut body = Body::new(head.body, chunked_out, 0);
+    let mut body = Body::response(head.body, chunked_out);
     let used = match body.feed(rest, &mut connection.output) {
         Ok(used) => used,
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),
