@@ -21,9 +21,9 @@ use crate::control::Published;
 use crate::listener::accept;
 use crate::listener::drain::Phase;
 use crate::sys::clock::Clock;
-use crate::telemetry::metrics::Listener;
+use crate::telemetry::metrics::{Listener, Metrics, UpstreamTotals};
 use crate::telemetry::{RequestIds, WorkerMetrics, access_log};
-use crate::upstream::Upstreams;
+use crate::upstream::{UpstreamStats, Upstreams};
 use timers::{SWEEP_INTERVAL, Timers};
 
 /// What all workers share: read-only, or made of atomics.
@@ -32,6 +32,8 @@ pub struct Shared {
     pub config: Config,
     /// The routing table and its companions.
     pub published: Arc<Published>,
+    /// All counters, to which each worker adds its own.
+    pub metrics: Arc<Metrics>,
     /// TLS towards clients.
     pub tls: Arc<ServerConfig>,
     /// Time.
@@ -142,29 +144,39 @@ fn hsts_value(hsts: &Hsts) -> Option<String> {
 
 /// Starts a worker on a thread of its own.
 pub fn spawn(
-    id: usize,
+    id: u16,
     shared: Arc<Shared>,
-    metrics: WorkerMetrics,
     listeners: Vec<(Listener, TcpListener)>,
 ) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(run(shared, metrics, listeners))
+        runtime.block_on(run(id, shared, listeners))
     })
 }
 
+fn totals(stats: &UpstreamStats) -> UpstreamTotals {
+    UpstreamTotals {
+        connects: stats.connects.get(),
+        connect_errors: stats.connect_refused.get() + stats.connect_timeout.get() + stats.connect_failed.get(),
+        reuses: stats.reused.get(),
+        ejections: stats.ejections.get(),
+        idle: stats.idle.get(),
+    }
+}
+
 async fn run(
+    id: u16,
     shared: Arc<Shared>,
-    metrics: WorkerMetrics,
     listeners: Vec<(Listener, TcpListener)>,
 ) -> std::io::Result<()> {
     let upstreams = Upstreams::new(
         &shared.config.upstream,
         shared.config.timeouts.connect,
         Arc::clone(&shared.clock),
-        metrics.upstream(),
     );
-    let worker = Rc::new(Worker::new(Arc::clone(&shared), metrics, upstreams));
+    let stats = Arc::clone(upstreams.stats());
+    shared.metrics.observe_upstream(move || totals(&stats));
+    let worker = Rc::new(Worker::new(id, Arc::clone(&shared), shared.metrics.worker(), upstreams));
     let mut accepting = Vec::new();
     for (listening, listener) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -208,7 +220,7 @@ async fn sweep(worker: Rc<Worker>) {
         let table = worker.shared.published.table();
         if table.generation() != generation {
             generation = table.generation();
-            worker.upstreams.retain(table.backends());
+            worker.upstreams.retain(table.backends().map(|(_, backend)| &**backend));
         }
         if now.duration_since(last_upstream_sweep) >= Duration::from_secs(1) {
             last_upstream_sweep = now;
