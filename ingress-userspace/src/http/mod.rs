@@ -1,4 +1,4 @@
 //! HTTP towards clients.
 
-pub mod h1;
+pub(crate) mod h1;
 pub mod problem;

@@ -11,7 +11,7 @@ use crate::relay::{Budget, Duplex, End, OneWay, scratch};
 
 /// Why a body ended.
 #[derive(Debug)]
-pub enum BodyEnd {
+pub(crate) enum BodyEnd {
     /// All of it was handed over.
     Complete,
     /// All of it was handed over, and its source sent more than that.
@@ -49,7 +49,7 @@ enum Source {
 
 /// A body, from its first byte to its end.
 #[derive(Debug)]
-pub struct Body {
+pub(crate) struct Body {
     source: Source,
     /// Whether the receiver gets chunks; otherwise plain bytes.
     chunked_out: bool,
@@ -66,12 +66,12 @@ pub struct Body {
 
 impl Body {
     /// A request's body as it was announced; chunks go on as chunks.
-    pub fn request(length: BodyLength, limit: u64) -> Self {
+    pub(crate) fn request(length: BodyLength, limit: u64) -> Self {
         Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit)
     }
 
     /// A response's body as it was announced. Chunks go out only if the source is chunked or ends by close.
-    pub fn response(length: BodyLength, chunked_out: bool) -> Self {
+    pub(crate) fn response(length: BodyLength, chunked_out: bool) -> Self {
         Self::new(length, ChunkedDecoder::response(), chunked_out, 0)
     }
 
@@ -95,33 +95,33 @@ impl Body {
     }
 
     /// Whether the end of the body has been read.
-    pub fn complete(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         self.complete
     }
 
     /// Whether the end of the body has been read and handed over.
-    pub fn delivered(&self) -> bool {
+    pub(crate) fn delivered(&self) -> bool {
         self.complete && self.sent == self.pending.len()
     }
 
     /// Whether bytes wait for the sink, rather than for the source.
-    pub fn waits_for_sink(&self) -> bool {
+    pub(crate) fn waits_for_sink(&self) -> bool {
         self.sent < self.pending.len() || self.relay.as_ref().is_some_and(OneWay::waits_for_sink)
     }
 
     /// Puts bytes that are framed already before what comes.
-    pub fn begin_with(&mut self, framed: Vec<u8>) {
+    pub(crate) fn begin_with(&mut self, framed: Vec<u8>) {
         self.pending = framed;
         self.sent = 0;
     }
 
     /// Bytes of payload so far.
-    pub fn payload(&self) -> u64 {
+    pub(crate) fn payload(&self) -> u64 {
         self.payload + self.relay.as_ref().map_or(0, OneWay::moved)
     }
 
     /// Frames bytes that were read into `out`; returns how many belong to the body.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, BodyEnd> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, BodyEnd> {
         let used = match &mut self.source {
             Source::Known(left) => {
                 let used = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
@@ -166,7 +166,7 @@ impl Body {
     }
 
     /// Moves on until the end or until a socket is not ready. What was read past the end of the body goes to `excess`.
-    pub fn poll<S: Duplex, T: Duplex>(
+    pub(crate) fn poll<S: Duplex, T: Duplex>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut S,

@@ -33,24 +33,24 @@ const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Who is at the other end.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Which listener took the connection.
-    pub listening: Listener,
+    pub(crate) listening: Listener,
     /// The client's address.
-    pub client: SocketAddr,
+    pub(crate) client: SocketAddr,
     /// Our port.
-    pub local_port: u16,
+    pub(crate) local_port: u16,
     /// The name of the TLS handshake (SNI), in lower case.
-    pub server_name: Option<Box<str>>,
+    pub(crate) server_name: Option<Box<str>>,
     /// `TLSv1.3`
-    pub tls_version: Option<&'static str>,
+    pub(crate) tls_version: Option<&'static str>,
     /// `TLS13_AES_128_GCM_SHA256`
-    pub tls_suite: Option<&'static str>,
+    pub(crate) tls_suite: Option<&'static str>,
 }
 
 impl Peer {
     /// Gathers what is known after the handshake.
-    pub fn new(listening: Listener, client: SocketAddr, local_port: u16, tls: Option<&ServerConnection>) -> Self {
+    pub(crate) fn new(listening: Listener, client: SocketAddr, local_port: u16, tls: Option<&ServerConnection>) -> Self {
         let server_name = tls.and_then(ServerConnection::server_name).map(|name| {
             let name = name.to_ascii_lowercase();
             name.strip_suffix('.').unwrap_or(&name).into()
@@ -67,35 +67,35 @@ impl Peer {
 }
 
 /// A client's connection between and during requests.
-pub struct Connection {
+pub(crate) struct Connection {
     /// The worker that serves it.
-    pub worker: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// Its deadline.
-    pub timer: Rc<Timer>,
+    pub(crate) timer: Rc<Timer>,
     /// Its socket.
-    pub stream: ClientStream,
+    pub(crate) stream: ClientStream,
     /// Its other end.
-    pub peer: Peer,
+    pub(crate) peer: Peer,
     /// Received and not yet used: the rest of a body, or the next request.
-    pub input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     /// How far a head has been looked at that is not complete.
-    pub scan: HeadScan,
+    pub(crate) scan: HeadScan,
     /// The head of the present request, as received.
-    pub head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// What goes to the backend first: the head, and what has come of the body.
-    pub to_backend: Vec<u8>,
+    pub(crate) to_backend: Vec<u8>,
     /// What goes to the client next.
-    pub output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     /// The words of the present request.
-    pub names: Names,
+    pub(crate) names: Names,
     /// Requests so far.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Whether the client may still be sending something that nobody will use.
-    pub input_abandoned: bool,
+    pub(crate) input_abandoned: bool,
 }
 
 /// What to do with a request.
-pub enum Next {
+pub(crate) enum Next {
     /// It has been answered here.
     Answered {
         /// Whether the connection ends with it.
@@ -107,7 +107,7 @@ pub enum Next {
 
 impl Connection {
     /// A connection after the handshake.
-    pub fn new(worker: Rc<Worker>, timer: Rc<Timer>, stream: ClientStream, peer: Peer) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, timer: Rc<Timer>, stream: ClientStream, peer: Peer) -> Self {
         Self {
             worker,
             timer,
@@ -125,7 +125,7 @@ impl Connection {
     }
 
     /// Waits for the next request and decides it; `None` when the client has no more.
-    pub async fn next_request(&mut self) -> Option<Next> {
+    pub(crate) async fn next_request(&mut self) -> Option<Next> {
         self.wait_for_request();
         loop {
             if !self.input.is_empty() {
@@ -187,7 +187,7 @@ impl Connection {
     }
 
     /// Hands all of the output to the kernel, bounded by the idle time.
-    pub async fn write_output(&mut self) -> Result<(), WriteError> {
+    pub(crate) async fn write_output(&mut self) -> Result<(), WriteError> {
         let (worker, timer) = (Rc::clone(&self.worker), Rc::clone(&self.timer));
         let limit = worker.shared.config.timeouts.idle;
         let mut sent = 0;
@@ -207,7 +207,7 @@ impl Connection {
                 }
                 match stream.poll_flush(cx) {
                     Poll::Pending => wait(&timer, &worker, limit, &mut waiting),
-                    ready => ready,
+                    ready @ Poll::Ready(_) => ready,
                 }
             })
             .await;
@@ -220,7 +220,7 @@ impl Connection {
     }
 
     /// Closes in order: what was written arrives, also if the client is still sending.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.timer.set_total(self.worker.now(), std::time::Duration::ZERO);
         self.timer.set(Bound::Linger, self.worker.now(), LINGER_TIME);
         let (stream, timer) = (&mut self.stream, &self.timer);
@@ -234,12 +234,12 @@ impl Connection {
     }
 
     /// Closes by reset: the client must not take what it has for a whole response.
-    pub fn abort(mut self) {
+    pub(crate) fn abort(mut self) {
         self.stream.abort();
     }
 
     /// Watches a client that is waiting for its response: its next request is kept, its end is told.
-    pub fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < HEAD_READ {
             match ready!(poll_receive(cx, &mut self.stream, &mut self.input)) {
                 Ok(1..) => {}
@@ -250,7 +250,7 @@ impl Connection {
     }
 
     /// What logs and counters say of a request that nothing else is known of.
-    pub fn record<'a>(&'a self, id: &'a RequestId) -> RequestRecord<'a> {
+    pub(crate) fn record<'a>(&'a self, id: &'a RequestId) -> RequestRecord<'a> {
         RequestRecord {
             client: self.peer.client,
             scheme: self.peer.listening.as_str(),
@@ -278,7 +278,7 @@ impl Connection {
 
 /// Why the client could not be written to.
 #[derive(Debug)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The socket failed.
     Io(io::Error),
     /// The client took too long.

@@ -19,40 +19,41 @@ use crate::telemetry::metrics::limit;
 use crate::telemetry::{RequestId, RequestRecord};
 
 /// An authorized request.
-pub struct Request {
+#[expect(clippy::struct_excessive_bools, reason = "five independent facts of the head")]
+pub(crate) struct Request {
     /// Its name in logs and in X-Request-Id.
-    pub id: RequestId,
+    pub(crate) id: RequestId,
     /// When its head was complete.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// The rule that authorizes it.
-    pub rule: Arc<Rule>,
+    pub(crate) rule: Arc<Rule>,
     /// Where it goes.
-    pub backend: Arc<Backend>,
+    pub(crate) backend: Arc<Backend>,
     /// The client's version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// Whether the client wants to go on.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Its body.
-    pub body: Body,
+    pub(crate) body: Body,
     /// Whether all of it is in the first write, so that it can be sent again.
-    pub replayable: bool,
+    pub(crate) replayable: bool,
     /// RFC 9110 section 9.2.2
-    pub idempotent: bool,
+    pub(crate) idempotent: bool,
     /// Whether the client waits for 100 (Continue).
-    pub expect_continue: bool,
+    pub(crate) expect_continue: bool,
     /// Whether it asks for another protocol.
-    pub upgrade: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// The words of a request that logs repeat; reused from request to request.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     /// As sent.
-    pub method: String,
+    pub(crate) method: String,
     /// Normalised.
-    pub host: String,
+    pub(crate) host: String,
     /// Normalised, without the query.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 impl Names {
@@ -65,7 +66,7 @@ impl Names {
 }
 
 /// What came of the received bytes.
-pub enum Decided {
+pub(crate) enum Decided {
     /// The head is not complete.
     Incomplete,
     /// It goes to a backend.
@@ -85,7 +86,7 @@ enum Instead {
 }
 
 /// Takes one request off the connection's input, if its head is complete.
-pub fn take_request(connection: &mut Connection) -> Decided {
+pub(crate) fn take_request(connection: &mut Connection) -> Decided {
     let input = std::mem::take(&mut connection.input);
     let mut storage = header_storage();
     let mut scan = connection.scan;
@@ -291,7 +292,7 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
 }
 
 /// Answers a request whose head never became one.
-pub fn refuse(connection: &mut Connection, problem: &Problem) {
+pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
     connection.worker.metrics.problem_response(problem.kind);
     connection.output = problem::response(problem, id.as_str(), None, false, true);

@@ -15,7 +15,7 @@ use crate::upstream::Lease;
 use crate::worker::timers::Bound;
 
 /// Sends the output and what follows it.
-pub async fn deliver(
+pub(crate) async fn deliver(
     connection: &mut Connection,
     request: &mut Request,
     lease: Lease,
@@ -40,7 +40,7 @@ pub async fn deliver(
             body.begin_with(std::mem::take(&mut connection.output));
             let end = stream_body(connection, request, lease.stream(), &mut body).await;
             tally.bytes_out = body.payload();
-            finish(connection, request, lease, tally, end, response.reusable, response.close)
+            finish(connection, request, lease, tally, &end, response.reusable, response.close)
         }
     }
 }
@@ -92,7 +92,7 @@ fn finish(
     request: &Request,
     lease: Lease,
     tally: &mut Tally,
-    end: Result<BodyEnd, Bound>,
+    end: &Result<BodyEnd, Bound>,
     reusable: bool,
     close: bool,
 ) -> After {

@@ -22,7 +22,7 @@ use crate::worker::timers::Bound;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// The next request, please.
     KeepAlive,
     /// Closed in order.
@@ -33,29 +33,29 @@ pub enum After {
 
 /// What is known of a request at its end.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// The status that the client got; 0 if none.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The endpoint that was asked last.
-    pub endpoint: Option<SocketAddr>,
+    pub(crate) endpoint: Option<SocketAddr>,
     /// How long its connect took, if there was one.
-    pub connect: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
     /// From the request's head to the response's.
-    pub first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     /// Payload from the client.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// Payload to the client.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
     /// What went wrong.
-    pub error_class: Option<&'static str>,
+    pub(crate) error_class: Option<&'static str>,
     /// Further attempts after the first.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Whether the connection switched protocols.
-    pub upgraded: bool,
+    pub(crate) upgraded: bool,
 }
 
 /// What became of one attempt at one endpoint.
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// The request is over.
     Done(After),
     /// Nothing of it was answered; another endpoint may be asked.
@@ -65,7 +65,7 @@ pub enum Attempt {
 }
 
 /// Forwards a request, relays its response, and writes both down.
-pub async fn forward(connection: &mut Connection, mut request: Box<Request>) -> After {
+pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Request>) -> After {
     let worker = Rc::clone(&connection.worker);
     connection.timer.set_total(request.started, worker.shared.config.timeouts.total);
     let mut tally = Tally::default();
@@ -180,7 +180,7 @@ async fn say_continue(connection: &mut Connection, request: &mut Request) -> Res
 }
 
 /// How far the request is on its way, and what has come back.
-pub struct Sending {
+pub(crate) struct Sending {
     sent: usize,
     /// The backend takes no more; it may have answered all the same.
     refused: bool,
@@ -272,7 +272,7 @@ fn poll_send(
 }
 
 /// Moves the request's body on.
-pub fn poll_body(
+pub(crate) fn poll_body(
     cx: &mut Context<'_>,
     connection: &mut Connection,
     request: &mut Request,

@@ -16,7 +16,7 @@ use crate::worker::timers::Bound;
 
 /// Why there is no response.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No connection to an endpoint.
     Acquire(AcquireError),
     /// A bound on time.
@@ -35,7 +35,7 @@ pub enum Failure {
 
 impl Failure {
     /// Whether it counts against the endpoint.
-    pub fn is_backends(&self) -> bool {
+    pub(crate) fn is_backends(&self) -> bool {
         matches!(self, Self::BackendClosed | Self::BackendProtocol(_) | Self::Bound(_))
     }
 
@@ -61,7 +61,7 @@ impl Failure {
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Answers a request that has failed, if there is somebody to answer.
-pub async fn answer(
+pub(crate) async fn answer(
     connection: &mut Connection,
     request: &Request,
     tally: &mut Tally,

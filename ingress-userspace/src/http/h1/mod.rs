@@ -9,8 +9,8 @@
 //!                └────► Answer (redirect, problem) ────────────────────────────────┘
 //! ```
 
-pub mod body;
-pub mod connection;
+pub(crate) mod body;
+pub(crate) mod connection;
 mod decide;
 mod deliver;
 mod exchange;
@@ -20,7 +20,7 @@ mod response;
 use connection::{Connection, Next};
 
 /// Serves a client's connection until one side has enough.
-pub async fn serve(mut connection: Connection) {
+pub(crate) async fn serve(mut connection: Connection) {
     while let Some(next) = connection.next_request().await {
         match next {
             Next::Answered { close: false } => {}

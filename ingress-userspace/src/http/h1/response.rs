@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Listener;
 const MAX_INTERIM: u32 = 16;
 
 /// What follows the head that is now in the connection's output.
-pub enum Rest {
+pub(crate) enum Rest {
     /// Nothing more, or the rest of a body.
     Body(Body),
     /// Another protocol, beginning with these bytes of the backend.
@@ -22,20 +22,20 @@ pub enum Rest {
 }
 
 /// A response whose head is in the connection's output, with what came of its body.
-pub struct Response {
+pub(crate) struct Response {
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// What follows.
-    pub rest: Rest,
+    pub(crate) rest: Rest,
     /// Whether the backend's connection can be used again after the body.
-    pub reusable: bool,
+    pub(crate) reusable: bool,
     /// Whether the client's connection ends with it.
-    pub close: bool,
+    pub(crate) close: bool,
 }
 
 /// Collects a backend's bytes until the final head is complete.
 #[derive(Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     received: Vec<u8>,
     scan: HeadScan,
     interim: u32,
@@ -43,7 +43,7 @@ pub struct Reader {
 
 /// Why a response is not forwarded.
 #[derive(Debug)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// Its head or framing.
     Reject(Reject),
     /// A switch of protocols that nobody asked for, or more interim responses than anybody needs.
@@ -58,12 +58,12 @@ impl From<Reject> for Refused {
 
 impl Reader {
     /// Whether nothing has come yet.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.received.is_empty() && self.interim == 0
     }
 
     /// Takes what was received; `Some` when the final head is complete.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         connection: &mut Connection,
         request: &Request,
