@@ -137,7 +137,12 @@ impl Tls {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        &mut self,
+        tcp: &mut TcpStream,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             if let Some(read) = self.read_plaintext(buf)? {
                 return Poll::Ready(Ok(read));

@@ -80,7 +80,8 @@ pub enum Full {
 impl Worker {
     fn new(id: u16, shared: Arc<Shared>, metrics: WorkerMetrics, upstreams: Upstreams) -> Self {
         let limits = &shared.config.limits;
-        let head = |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri.as_usize() };
+        let head =
+            |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri.as_usize() };
         Self {
             request_limits: head(limits.request_head.as_usize()),
             response_limits: head(limits.response_head.as_usize()),
@@ -157,23 +158,18 @@ pub fn spawn(
 fn totals(stats: &UpstreamStats) -> UpstreamTotals {
     UpstreamTotals {
         connects: stats.connects.get(),
-        connect_errors: stats.connect_refused.get() + stats.connect_timeout.get() + stats.connect_failed.get(),
+        connect_errors: stats.connect_refused.get()
+            + stats.connect_timeout.get()
+            + stats.connect_failed.get(),
         reuses: stats.reused.get(),
         ejections: stats.ejections.get(),
         idle: stats.idle.get(),
     }
 }
 
-async fn run(
-    id: u16,
-    shared: Arc<Shared>,
-    listeners: Vec<(Listener, TcpListener)>,
-) -> std::io::Result<()> {
-    let upstreams = Upstreams::new(
-        &shared.config.upstream,
-        shared.config.timeouts.connect,
-        Arc::clone(&shared.clock),
-    );
+async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener)>) -> std::io::Result<()> {
+    let upstreams =
+        Upstreams::new(&shared.config.upstream, shared.config.timeouts.connect, Arc::clone(&shared.clock));
     let stats = Arc::clone(upstreams.stats());
     shared.metrics.observe_upstream(move || totals(&stats));
     let worker = Rc::new(Worker::new(id, Arc::clone(&shared), shared.metrics.worker(), upstreams));

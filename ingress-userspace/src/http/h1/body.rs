@@ -23,9 +23,9 @@ pub(crate) enum BodyEnd {
     /// It is longer than the limit.
     TooLarge,
     /// The source failed.
-    Source(io::Error),
+    Source,
     /// The sink failed.
-    Sink(io::Error),
+    Sink,
 }
 
 impl From<End> for BodyEnd {
@@ -33,8 +33,8 @@ impl From<End> for BodyEnd {
         match end {
             End::Complete => Self::Complete,
             End::Truncated => Self::Truncated,
-            End::Source(error) => Self::Source(error),
-            End::Sink(error) => Self::Sink(error),
+            End::Source(_) => Self::Source,
+            End::Sink(_) => Self::Sink,
         }
     }
 }
@@ -175,8 +175,8 @@ impl Body {
         mut progress: impl FnMut(u64),
     ) -> Poll<BodyEnd> {
         loop {
-            if let Err(error) = ready!(self.poll_drain(cx, sink, &mut progress)) {
-                return Poll::Ready(BodyEnd::Sink(error));
+            if ready!(self.poll_drain(cx, sink, &mut progress)).is_err() {
+                return Poll::Ready(BodyEnd::Sink);
             }
             if self.complete {
                 return Poll::Ready(BodyEnd::Complete);
@@ -217,7 +217,7 @@ impl Body {
         buffer: &mut [u8],
         excess: &mut Vec<u8>,
     ) -> Poll<Result<(), BodyEnd>> {
-        let read = ready!(source.poll_read(cx, buffer)).map_err(BodyEnd::Source)?;
+        let read = ready!(source.poll_read(cx, buffer)).map_err(|_| BodyEnd::Source)?;
         if read == 0 {
             return Poll::Ready(self.source_ended());
         }

@@ -10,9 +10,9 @@ use rustls::ServerConnection;
 
 use super::decide::{self, Decided, Names, Request};
 use crate::http::problem::{self, Problem};
-use crate::telemetry::metrics::Listener;
 use crate::listener::stream::ClientStream;
 use crate::relay::{Duplex, scratch};
+use crate::telemetry::metrics::Listener;
 use crate::telemetry::{RequestId, RequestRecord};
 use crate::tls::{suite_name, tls_version_name};
 use crate::worker::Worker;
@@ -50,7 +50,12 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Gathers what is known after the handshake.
-    pub(crate) fn new(listening: Listener, client: SocketAddr, local_port: u16, tls: Option<&ServerConnection>) -> Self {
+    pub(crate) fn new(
+        listening: Listener,
+        client: SocketAddr,
+        local_port: u16,
+        tls: Option<&ServerConnection>,
+    ) -> Self {
         let server_name = tls.and_then(ServerConnection::server_name).map(|name| {
             let name = name.to_ascii_lowercase();
             name.strip_suffix('.').unwrap_or(&name).into()
@@ -214,7 +219,7 @@ impl Connection {
         self.output.clear();
         match result {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(WriteError::Io(error)),
+            Ok(Err(_)) => Err(WriteError::Io),
             Err(bound) => Err(WriteError::Bound(bound)),
         }
     }
@@ -280,7 +285,7 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The socket failed.
-    Io(io::Error),
+    Io,
     /// The client took too long.
     Bound(Bound),
 }
@@ -294,7 +299,11 @@ fn wait<T>(timer: &Timer, worker: &Worker, limit: std::time::Duration, waiting: 
     Poll::Pending
 }
 
-fn poll_receive(cx: &mut Context<'_>, stream: &mut ClientStream, input: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+fn poll_receive(
+    cx: &mut Context<'_>,
+    stream: &mut ClientStream,
+    input: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
     scratch::with(|buffer| {
         let received = ready!(stream.poll_read(cx, &mut buffer[..HEAD_READ]))?;
         input.extend_from_slice(&buffer[..received]);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ingress_core::http::{
-    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage, parse_request_resumed,
-    write_request_head,
+    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage,
+    parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
@@ -198,7 +198,11 @@ fn scheme(peer: &Peer) -> Scheme {
 }
 
 /// Which rule authorizes the request on this connection.
-fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
+fn route(
+    table: &RoutingTable,
+    peer: &Peer,
+    head: &RequestHead<'_>,
+) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
     let rule = table.route(&head.host, &head.path);
     match peer.listening {
         Listener::Https => check_server_name(table, peer, head)?,
@@ -284,7 +288,9 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
         location.push_str(query);
     }
     connection.output.clear();
-    connection.output.extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: ");
+    connection
+        .output
+        .extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: ");
     connection.output.extend_from_slice(location.as_bytes());
     connection.output.extend_from_slice(b"\r\nX-Request-Id: ");
     connection.output.extend_from_slice(id.as_str().as_bytes());

@@ -52,7 +52,7 @@ fn settle(lease: Lease, tally: &Tally, reusable: bool) {
 
 fn client_failed(tally: &mut Tally, error: &WriteError) -> After {
     tally.error_class = Some(match error {
-        WriteError::Io(_) => "client-closed",
+        WriteError::Io => "client-closed",
         WriteError::Bound(bound) => bound.as_str(),
     });
     After::Abort
@@ -80,7 +80,9 @@ async fn stream_body(
             let end = body.poll(cx, upstream, &mut connection.stream, &mut excess, progress);
             match end {
                 // Bytes after the end of the response: its connection must not be used again.
-                Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => Poll::Ready(BodyEnd::CompleteWithExcess),
+                Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => {
+                    Poll::Ready(BodyEnd::CompleteWithExcess)
+                }
                 end => end,
             }
         })
@@ -101,17 +103,17 @@ fn finish(
     match end {
         Ok(BodyEnd::Complete) => settle(lease, tally, reusable && whole),
         Ok(BodyEnd::CompleteWithExcess) => settle(lease, tally, false),
-        Ok(BodyEnd::Sink(_)) => {
+        Ok(BodyEnd::Sink) => {
             settle(lease, tally, false);
             tally.error_class = Some("client-closed");
             return After::Abort;
         }
         Ok(BodyEnd::Malformed(reject)) => return broken(connection, lease, tally, reject.kind),
-        Ok(BodyEnd::Truncated | BodyEnd::Source(_) | BodyEnd::TooLarge) => {
+        Ok(BodyEnd::Truncated | BodyEnd::Source | BodyEnd::TooLarge) => {
             return broken(connection, lease, tally, "upstream-closed");
         }
         Err(bound) => {
-            count(connection, bound);
+            count(connection, *bound);
             settle(lease, tally, false);
             tally.error_class = Some(bound.as_str());
             return After::Abort;

@@ -165,10 +165,15 @@ async fn acquire(
     match connection.timer.bound(|cx| acquiring.as_mut().poll(cx)).await {
         Ok(Ok(lease)) => Ok(lease),
         Ok(Err(error)) => {
-            let nothing_sent = !matches!(error, AcquireError::NoEndpoints | AcquireError::AllBusy | AcquireError::AllEjected);
+            let nothing_sent = !matches!(
+                error,
+                AcquireError::NoEndpoints | AcquireError::AllBusy | AcquireError::AllEjected
+            );
             Err(NotAcquired { endpoint: error.endpoint(), failure: Failure::Acquire(error), nothing_sent })
         }
-        Err(bound) => Err(NotAcquired { failure: Failure::Bound(bound), endpoint: None, nothing_sent: false }),
+        Err(bound) => {
+            Err(NotAcquired { failure: Failure::Bound(bound), endpoint: None, nothing_sent: false })
+        }
     }
 }
 
@@ -255,7 +260,7 @@ fn poll_send(
         let end = ready!(poll_body(cx, connection, request, upstream));
         match end {
             BodyEnd::Complete => {}
-            BodyEnd::Sink(_) => sending.refused = true,
+            BodyEnd::Sink => sending.refused = true,
             end => return Poll::Ready(Event::Failed(Failure::Body(end))),
         }
     }

@@ -1,8 +1,8 @@
 //! From a backend's bytes to what the client gets.
 
 use ingress_core::http::{
-    BodyLength, HeadScan, Reject, ResponseContext, ResponseHead, Version, header_storage, parse_response_resumed,
-    write_response_head,
+    BodyLength, HeadScan, Reject, ResponseContext, ResponseHead, Version, header_storage,
+    parse_response_resumed, write_response_head,
 };
 
 use super::body::{Body, BodyEnd};
@@ -87,13 +87,19 @@ impl Reader {
         Ok(used.response())
     }
 
-    fn step(&mut self, connection: &mut Connection, request: &Request, bytes: &[u8]) -> Result<Step, Refused> {
+    fn step(
+        &mut self,
+        connection: &mut Connection,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Result<Step, Refused> {
         let mut used = 0;
         loop {
             let mut storage = header_storage();
             let limits = connection.worker.response_limits;
             let method = connection.names.method.as_str();
-            let parsed = parse_response_resumed(&mut self.scan, &bytes[used..], &mut storage, &limits, method)?;
+            let parsed =
+                parse_response_resumed(&mut self.scan, &bytes[used..], &mut storage, &limits, method)?;
             let Some(head) = parsed else {
                 return Ok(Step::Incomplete(used));
             };
@@ -135,8 +141,12 @@ fn interim(connection: &mut Connection, request: &Request, head: &ResponseHead<'
     if head.status == 100 || request.version == Version::Http10 {
         return;
     }
-    let context =
-        ResponseContext { client_version: Version::Http11, close: false, hsts: None, body: BodyLength::Empty };
+    let context = ResponseContext {
+        client_version: Version::Http11,
+        close: false,
+        hsts: None,
+        body: BodyLength::Empty,
+    };
     write_response_head(&mut connection.output, head, &context);
 }
 
@@ -149,8 +159,12 @@ fn switching(
     if !request.upgrade || !head.upgrade {
         return Err(Refused::Unexpected);
     }
-    let context =
-        ResponseContext { client_version: Version::Http11, close: false, hsts: None, body: BodyLength::Empty };
+    let context = ResponseContext {
+        client_version: Version::Http11,
+        close: false,
+        hsts: None,
+        body: BodyLength::Empty,
+    };
     write_response_head(&mut connection.output, head, &context);
     Ok(Response { status: 101, rest: Rest::Tunnel(rest.to_vec()), reusable: false, close: true })
 }
@@ -169,7 +183,11 @@ fn last(
     let context = ResponseContext {
         client_version: request.version,
         close,
-        hsts: if connection.peer.listening == Listener::Https && request.rule.tls { connection.worker.hsts.as_deref() } else { None },
+        hsts: if connection.peer.listening == Listener::Https && request.rule.tls {
+            connection.worker.hsts.as_deref()
+        } else {
+            None
+        },
         body: match (framed, chunked_out) {
             (true, true) => BodyLength::Chunked,
             (true, false) => BodyLength::UntilClose,
