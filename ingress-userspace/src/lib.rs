@@ -2,6 +2,7 @@
 
 pub mod config;
 mod config_units;
+pub mod control;
 pub mod sys;
 
 pub use config_units::{ByteSize, Cidr};
