@@ -137,7 +137,7 @@ impl Worker {
 }
 
 /// RFC 6797 section 6.1.
-fn hsts_value(hsts: &Hsts) -> Option<String> {
+pub(crate) fn hsts_value(hsts: &Hsts) -> Option<String> {
     let subdomains = if hsts.include_subdomains { "; includeSubDomains" } else { "" };
     let preload = if hsts.preload { "; preload" } else { "" };
     hsts.enabled.then(|| format!("max-age={}{subdomains}{preload}", hsts.max_age.as_secs()))
