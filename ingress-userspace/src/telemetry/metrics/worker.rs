@@ -25,6 +25,14 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// The scheme of URLs that it serves; also its label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
     pub(super) const ALL: [(Self, &'static str); 2] = [(Self::Http, "http"), (Self::Https, "https")];
 }
 
