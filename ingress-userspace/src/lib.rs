@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 mod config_units;
+pub mod control;
 pub mod http;
 pub mod sys;
 pub mod telemetry;
