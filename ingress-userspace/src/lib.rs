@@ -1,7 +1,10 @@
 //! Penstock's I/O shell around `ingress-core`.
 
 pub mod admin;
+pub mod app;
+pub mod bpf;
 pub mod cli;
+pub mod commands;
 pub mod config;
 mod config_units;
 pub mod control;
