@@ -1,5 +1,6 @@
 //! Penstock's I/O shell around `ingress-core`.
 
+pub mod bpf;
 pub mod config;
 mod config_units;
 pub mod sys;
