@@ -2,6 +2,7 @@
 //!
 //! Each test runs in a network namespace of its own. Where the kernel or the user's rights do not allow that, the tests
 //! say so by name and do nothing.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
