@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod commands;
 pub mod config;
 mod config_units;
 pub mod control;
@@ -10,6 +11,7 @@ pub mod listener;
 pub mod relay;
 pub mod sys;
 pub mod telemetry;
+mod text;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
