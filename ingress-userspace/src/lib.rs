@@ -13,6 +13,7 @@ pub mod listener;
 pub mod relay;
 pub mod sys;
 pub mod telemetry;
+mod text;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
