@@ -1,2 +1,2 @@
-//! Penstock.
+//! x
 fn main() {}

@@ -26,6 +26,23 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// The named part of the object is not served.
+    pub fn refused(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Refused, reason, field: field.into(), message: message.into() }
+    }
+
+    /// The object is served, but not as its author may think.
+    pub fn warning(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, reason, field: field.into(), message: message.into() }
+    }
+
+    /// Something to know.
+    pub fn info(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Info, reason, field: field.into(), message: message.into() }
+    }
+}
+
 /// All findings about one object; none means that it is accepted as written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectReport {
@@ -36,6 +53,13 @@ pub struct ObjectReport {
 }
 
 impl ObjectReport {
+    /// A report with its findings sorted, each once.
+    pub fn new(object: ObjectKey, mut findings: Vec<Finding>) -> Self {
+        findings.sort();
+        findings.dedup();
+        Self { object, findings }
+    }
+
     /// Whether nothing of the object was refused.
     pub fn accepted(&self) -> bool {
         self.findings.iter().all(|f| f.severity < Severity::Refused)

@@ -1,5 +1,40 @@
 //! From Kubernetes objects to the routing table.
+//!
+//! ```text
+//! Ingress ──read──► Draft ─┬─ rules by host ──settle_host──► HostRules ─┐
+//! IngressClass ──select──┘ ├─ spec.tls ──────settle_tls────► TlsHosts ──┼──► RoutingTable
+//! Secret ──load────────────┘                                            │
+//! Service, EndpointSlice ──resolve──► slots ────────────────────────────┘
+//! ```
+//!
+//! Each arrow is a pure function of its inputs, and each result is kept with what it was made from, so that a change
+//! repeats only the arrows it touches: an EndpointSlice one slot, a Secret the hosts that it serves, an Ingress its hosts.
 
+mod backend;
+mod chain;
+mod class;
+mod conflict;
+mod identity;
+mod index;
+mod ingress;
+mod names;
 mod options;
+mod path;
+pub mod reason;
+mod reports;
+mod secrets;
+mod single;
+mod slots;
+mod tls;
+mod translator;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use options::{CONTROLLER_NAME, TranslateOptions};
+pub use single::read_identity;
+pub use translator::Translator;
+
+/// `creationTimestamp` in Unix seconds. An object without one was never seen by an API server, and counts as the youngest.
+fn created(meta: &ObjectMeta) -> i64 {
+    meta.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second())
+}

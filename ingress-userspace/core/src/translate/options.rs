@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backend::{BackendKey, PortRef};
+use super::names::is_label;
+use crate::objects::NamespacedName;
+
 /// The value of `IngressClass.spec.controller` that Penstock answers to.
 pub const CONTROLLER_NAME: &str = "penstock.dev/ingress-controller";
 
@@ -27,5 +31,33 @@ impl Default for TranslateOptions {
             allow_external_name: false,
             default_backend: None,
         }
+    }
+}
+
+impl TranslateOptions {
+    /// Says what is wrong with the options, if anything: a default backend that cannot be read is not used.
+    pub fn check(&self) -> Result<(), String> {
+        self.parse_default_backend().transpose().map(drop)
+    }
+
+    /// Reads the default backend; its port is a number or a name.
+    pub(super) fn parse_default_backend(&self) -> Option<Result<BackendKey, String>> {
+        let written = self.default_backend.as_deref()?;
+        let parsed = || {
+            let (namespace, rest) = written.split_once('/')?;
+            let (service, port) = rest.split_once(':')?;
+            let port = match port.parse() {
+                Ok(0) => None,
+                Ok(number) => Some(PortRef::Number(number)),
+                Err(_) => is_label(port).then(|| PortRef::Name(port.into())),
+            }?;
+            (is_label(namespace) && is_label(service))
+                .then(|| BackendKey { service: NamespacedName::new(namespace, service), port })
+        };
+        Some(
+            parsed().ok_or_else(|| {
+                format!("defaultBackend {written:?} is not of the form namespace/service:port")
+            }),
+        )
     }
 }

@@ -1,0 +1,52 @@
+//! The table as text: stable, so that two dumps can be compared line by line. Holds nothing secret.
+
+use std::fmt;
+
+use super::{HostRules, RankedRule, RoutingTable};
+
+impl fmt::Display for RoutingTable {
+    /// Writes hosts, backends and TLS hosts, sorted. The generation is left out: equal tables have equal dumps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, rules) in self.hosts() {
+            writeln!(f, "host {key}")?;
+            for entry in rules.entries() {
+                self.write_rule(f, rules, entry)?;
+            }
+        }
+        let mut backends: Vec<_> = self.backends().map(|(_, backend)| backend).collect();
+        backends.sort_by(|a, b| a.label.cmp(&b.label));
+        for backend in backends {
+            write!(f, "backend {}", backend.label)?;
+            for endpoint in backend.endpoints.iter() {
+                write!(f, " {}", endpoint.address)?;
+            }
+            writeln!(f, "{}", if backend.endpoints.is_empty() { " (no endpoints)" } else { "" })?;
+        }
+        for (host, identity) in self.tls_hosts() {
+            match identity {
+                Some(identity) => writeln!(f, "tls {host} secret {}", identity.secret)?,
+                None => writeln!(f, "tls {host} default certificate")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RoutingTable {
+    fn write_rule(&self, f: &mut fmt::Formatter<'_>, rules: &HostRules, entry: &RankedRule) -> fmt::Result {
+        let rule = &entry.rule;
+        let kind = if entry.rank.fallback { "Default" } else { rule.path_type.as_str() };
+        let backend = &self.backend(rule.backend).label;
+        write!(f, "  {kind} {} -> {backend} [{}]", rule.path, rule.label)?;
+        if rule.tls {
+            f.write_str(" tls")?;
+        }
+        if rule.acme_http01 {
+            f.write_str(" acme-http01")?;
+        }
+        if let Some(denied) = rule.denied {
+            write!(f, " denied:{}", denied.as_str())?;
+        }
+        f.write_str(if rules.serves(entry) { "\n" } else { " shadowed\n" })
+    }
+}

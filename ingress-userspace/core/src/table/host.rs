@@ -1,0 +1,196 @@
+//! Which rules a host has: one probe for its name, one for the wildcard of its domain, then the rules for any host.
+
+use std::fmt;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::path::Paths;
+use super::{HostLevel, PathType, RankedRule, Rule};
+
+/// Names one set of rules in the table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostKey {
+    /// A host by its full name, in lower case.
+    Exact(Arc<str>),
+    /// All hosts of one more label than this domain: `*.domain`, kept without the `*.`.
+    Wildcard(Arc<str>),
+    /// Rules without a host.
+    Any,
+    /// Default backends of Ingresses without rules.
+    Default,
+    /// The default backend of the configuration.
+    Configured,
+}
+
+impl HostKey {
+    /// The level at which the host is looked up.
+    pub fn level(&self) -> HostLevel {
+        match self {
+            Self::Exact(_) => HostLevel::Exact,
+            Self::Wildcard(_) => HostLevel::Wildcard,
+            Self::Any => HostLevel::Any,
+            Self::Default => HostLevel::Default,
+            Self::Configured => HostLevel::Configured,
+        }
+    }
+
+    /// The host as an Ingress writes it; empty for any.
+    pub fn written(&self) -> Arc<str> {
+        match self {
+            Self::Exact(name) => Arc::clone(name),
+            Self::Wildcard(domain) => Arc::from(format!("*.{domain}")),
+            _ => Arc::from(""),
+        }
+    }
+
+    /// Whether a rule or certificate for `self` is good for every host that `other` names.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wildcard(domain), Self::Exact(name)) => parent(name) == Some(domain),
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(domain) => write!(f, "*.{domain}"),
+            Self::Any => f.write_str("(any host)"),
+            Self::Default => f.write_str("(default)"),
+            Self::Configured => f.write_str("(configured default)"),
+        }
+    }
+}
+
+/// A host without its first label. A wildcard stands for exactly one label, and not for an empty one.
+pub(super) fn parent(host: &str) -> Option<&str> {
+    let (label, domain) = host.split_once('.')?;
+    (!label.is_empty() && !domain.is_empty()).then_some(domain)
+}
+
+/// All rules of one host.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct HostRules {
+    /// All rules, best first, with those that lost a conflict: `explain` shows them.
+    entries: Box<[RankedRule]>,
+    paths: Paths,
+    default: Option<Arc<Rule>>,
+}
+
+impl HostRules {
+    /// Builds the index. The second result pairs the index of each rule that lost with the index of the one that has its
+    /// path: every request of the loser would go to the winner, whatever its path.
+    pub(crate) fn build(mut entries: Vec<RankedRule>) -> (Self, Vec<(usize, usize)>) {
+        entries.sort_by(|a, b| a.rank.cmp(&b.rank));
+        let mut paths = Paths::default();
+        let mut default = None;
+        let mut lost = Vec::new();
+        let mut first = HashMap::default();
+        for (at, RankedRule { rank, rule }) in entries.iter().enumerate() {
+            let previous = if rank.fallback {
+                let previous = default.clone();
+                default.get_or_insert_with(|| Arc::clone(rule));
+                previous
+            } else {
+                paths.insert(rule).cloned()
+            };
+            match previous.and_then(|winner| first.get(&Arc::as_ptr(&winner)).copied()) {
+                Some(winner) => lost.push((at, winner)),
+                None => drop(first.insert(Arc::as_ptr(rule), at)),
+            }
+        }
+        (Self { entries: entries.into(), paths, default }, lost)
+    }
+
+    /// All rules, best first, losers of conflicts included.
+    pub fn entries(&self) -> &[RankedRule] {
+        &self.entries
+    }
+
+    /// The best rule for a path.
+    pub(super) fn find(&self, path: &str) -> Option<&Arc<Rule>> {
+        self.paths.find(path).or(self.default.as_ref())
+    }
+
+    /// The rule that serves a path and type, or the default of the host.
+    pub(crate) fn serving(&self, fallback: bool, path_type: PathType, path: &str) -> Option<&Arc<Rule>> {
+        if fallback { self.default.as_ref() } else { self.paths.get(path_type, path) }
+    }
+
+    /// Whether an entry is the one that serves its path.
+    pub(super) fn serves(&self, entry: &RankedRule) -> bool {
+        self.serving(entry.rank.fallback, entry.rule.path_type, &entry.rule.path)
+            .is_some_and(|rule| Arc::ptr_eq(rule, &entry.rule))
+    }
+}
+
+/// All hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hosts {
+    exact: HashMap<Arc<str>, Arc<HostRules>>,
+    /// By the domain, without `*.`.
+    wildcard: HashMap<Arc<str>, Arc<HostRules>>,
+    any: Option<Arc<HostRules>>,
+    default: Option<Arc<HostRules>>,
+    configured: Option<Arc<HostRules>>,
+}
+
+impl Hosts {
+    /// The rules of one host.
+    pub(crate) fn get(&self, key: &HostKey) -> Option<&Arc<HostRules>> {
+        match key {
+            HostKey::Exact(name) => self.exact.get(name),
+            HostKey::Wildcard(domain) => self.wildcard.get(domain),
+            HostKey::Any => self.any.as_ref(),
+            HostKey::Default => self.default.as_ref(),
+            HostKey::Configured => self.configured.as_ref(),
+        }
+    }
+
+    /// Replaces the rules of one host.
+    pub(crate) fn set(&mut self, key: &HostKey, rules: Option<Arc<HostRules>>) {
+        let (map, name) = match key {
+            HostKey::Exact(name) => (&mut self.exact, name),
+            HostKey::Wildcard(domain) => (&mut self.wildcard, domain),
+            HostKey::Any => return self.any = rules,
+            HostKey::Default => return self.default = rules,
+            HostKey::Configured => return self.configured = rules,
+        };
+        match rules {
+            Some(rules) => drop(map.insert(Arc::clone(name), rules)),
+            None => drop(map.remove(name)),
+        }
+    }
+
+    /// The rules that a request of this host tries, best level first.
+    pub(super) fn levels<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t Arc<HostRules>> {
+        let wildcard = parent(host).and_then(|domain| self.wildcard.get(domain));
+        let levels = [self.exact.get(host), wildcard, self.any.as_ref(), self.default.as_ref()];
+        levels.into_iter().chain([self.configured.as_ref()]).flatten()
+    }
+
+    /// Whether a rule names this host, itself or by wildcard.
+    pub(super) fn names(&self, host: &str) -> bool {
+        self.exact.contains_key(host) || parent(host).is_some_and(|domain| self.wildcard.contains_key(domain))
+    }
+
+    /// Every host and its rules, sorted.
+    pub(super) fn sorted(&self) -> Vec<(HostKey, &Arc<HostRules>)> {
+        let mut all: Vec<_> = self.iter().collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Every host and its rules, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (HostKey, &Arc<HostRules>)> {
+        let exact = self.exact.iter().map(|(name, rules)| (HostKey::Exact(Arc::clone(name)), rules));
+        let wildcard = self.wildcard.iter().map(|(name, rules)| (HostKey::Wildcard(Arc::clone(name)), rules));
+        let any = self.any.iter().map(|rules| (HostKey::Any, rules));
+        let default = self.default.iter().map(|rules| (HostKey::Default, rules));
+        let configured = self.configured.iter().map(|rules| (HostKey::Configured, rules));
+        exact.chain(wildcard).chain(any).chain(default).chain(configured)
+    }
+}

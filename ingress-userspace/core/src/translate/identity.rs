@@ -1,0 +1,221 @@
+//! From a Secret to a certificate chain with its key.
+//!
+//! Nothing of a Secret's data is repeated in a finding, not even in part.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use rustls::crypto::KeyProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+use super::chain::{self, Disorder, Link};
+use super::reason;
+use crate::table::HostKey;
+
+/// The type of Secrets that hold a certificate.
+const TLS_TYPE: &str = "kubernetes.io/tls";
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+/// Longest value that is read; the API server's bound for a whole Secret is 1 MiB.
+const MAX_BYTES: usize = 1 << 20;
+/// Longest chain that is read: what a client accepts is well below.
+const MAX_CHAIN: usize = 16;
+
+/// A Secret that can serve.
+pub(super) struct Loaded {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
+    pub(super) fingerprint: String,
+    /// The DNS names of the leaf, in lower case.
+    names: Vec<HostKey>,
+    /// Whether the order of the chain was mended.
+    pub(super) mended: bool,
+}
+
+impl Loaded {
+    /// Whether the leaf is good for all hosts that the key names.
+    pub(super) fn covers(&self, host: &HostKey) -> bool {
+        self.names.iter().any(|name| name.covers(host))
+    }
+}
+
+/// Why a Secret cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecretProblem {
+    pub(super) reason: &'static str,
+    /// The field of the Secret.
+    pub(super) field: &'static str,
+    pub(super) message: String,
+}
+
+fn problem(reason: &'static str, field: &'static str, message: impl Into<String>) -> SecretProblem {
+    SecretProblem { reason, field, message: message.into() }
+}
+
+/// Reads a Secret. The second result is when the answer changes by time alone, in Unix seconds.
+pub(super) fn load(
+    secret: &Secret,
+    keys: &dyn KeyProvider,
+    now: i64,
+) -> (Result<Loaded, SecretProblem>, Option<i64>) {
+    let loaded = match read(secret, keys) {
+        Ok(loaded) => loaded,
+        Err(problem) => return (Err(problem), None),
+    };
+    let field = "data[tls.crt]";
+    if now < loaded.not_before {
+        let message = format!("the certificate is not valid before {}", date(loaded.not_before));
+        (Err(problem(reason::CERTIFICATE_NOT_YET_VALID, field, message)), Some(loaded.not_before))
+    } else if now > loaded.not_after {
+        let message = format!("the certificate expired at {}", date(loaded.not_after));
+        (Err(problem(reason::CERTIFICATE_EXPIRED, field, message)), None)
+    } else {
+        let until = loaded.not_after.saturating_add(1);
+        (Ok(loaded), Some(until))
+    }
+}
+
+fn read(secret: &Secret, keys: &dyn KeyProvider) -> Result<Loaded, SecretProblem> {
+    if secret.type_.as_deref() != Some(TLS_TYPE) {
+        return Err(problem(reason::SECRET_TYPE, "type", "the type is not kubernetes.io/tls"));
+    }
+    let certificates = certificates(value(secret, CERTIFICATE, "data[tls.crt]")?)?;
+    let key = private_key(value(secret, KEY, "data[tls.key]")?, keys)?;
+    let parsed = certificates.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(problem(
+            reason::CERTIFICATE_INVALID,
+            "data[tls.crt]",
+            format!("certificate {} of the file is not a valid X.509 certificate", at + 1),
+        )),
+    });
+    let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+    let public_key = key.public_key().ok_or_else(|| {
+        problem(
+            reason::KEY_INVALID,
+            "data[tls.key]",
+            "the key's type does not allow to compare it with a certificate",
+        )
+    })?;
+    let links: Vec<_> = parsed.iter().map(Link::new).collect();
+    let order = chain::order(&links, &public_key).map_err(disorder)?;
+    drop(public_key);
+    let leaf = &parsed[order[0]];
+    let chain = order.iter().map(|&at| certificates[at].clone()).collect();
+    Ok(Loaded {
+        not_before: leaf.validity().not_before.timestamp(),
+        not_after: leaf.validity().not_after.timestamp(),
+        fingerprint: hex(&Sha256::digest(&certificates[order[0]])),
+        names: dns_names(leaf),
+        mended: order.iter().enumerate().any(|(place, &at)| place != at),
+        key: Arc::new(CertifiedKey::new(chain, key)),
+    })
+}
+
+/// One value of the Secret. `stringData` wins, as when the API server stores it.
+fn value<'s>(secret: &'s Secret, name: &str, field: &'static str) -> Result<&'s [u8], SecretProblem> {
+    let text = secret.string_data.as_ref().and_then(|data| data.get(name)).map(String::as_bytes);
+    let bytes = text.or_else(|| Some(&*secret.data.as_ref()?.get(name)?.0));
+    match bytes {
+        None | Some([]) => {
+            Err(problem(reason::SECRET_INCOMPLETE, field, format!("{name} is missing or empty")))
+        }
+        Some(bytes) if bytes.len() > MAX_BYTES => {
+            Err(problem(reason::SECRET_INCOMPLETE, field, format!("{name} is larger than 1 MiB")))
+        }
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+/// The certificates of a PEM file, each once.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SecretProblem> {
+    let invalid = |message: &str| problem(reason::CERTIFICATE_INVALID, "data[tls.crt]", message);
+    let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| invalid("tls.crt is not valid PEM"))?;
+        if certificates.contains(&certificate) {
+            continue;
+        }
+        if certificates.len() == MAX_CHAIN {
+            return Err(invalid("tls.crt holds more than 16 certificates"));
+        }
+        certificates.push(certificate);
+    }
+    if certificates.is_empty() {
+        return Err(invalid("tls.crt holds no certificate in PEM form"));
+    }
+    Ok(certificates)
+}
+
+fn private_key(pem: &[u8], keys: &dyn KeyProvider) -> Result<Arc<dyn SigningKey>, SecretProblem> {
+    let invalid = |message: &str| problem(reason::KEY_INVALID, "data[tls.key]", message);
+    let mut found = PrivateKeyDer::pem_slice_iter(pem);
+    let key = match found.next() {
+        Some(Ok(key)) => key,
+        Some(Err(_)) => return Err(invalid("tls.key is not valid PEM")),
+        None => {
+            return Err(invalid("tls.key holds no private key in PEM form; an encrypted key cannot be used"));
+        }
+    };
+    if found.next().is_some() {
+        return Err(invalid("tls.key holds more than one private key"));
+    }
+    keys.load_private_key(key).map_err(|_| {
+        invalid("tls.key is not a key that can be used: RSA of at least 2048 bits, ECDSA (P-256, P-384, P-521) or Ed25519")
+    })
+}
+
+fn disorder(disorder: Disorder) -> SecretProblem {
+    let chain = |message| problem(reason::CERTIFICATE_CHAIN, "data[tls.crt]", message);
+    match disorder {
+        Disorder::NoLeaf => problem(
+            reason::KEY_MISMATCH,
+            "data[tls.key]",
+            "the private key does not belong to any certificate in tls.crt",
+        ),
+        Disorder::SeveralLeaves => {
+            chain("several certificates in tls.crt belong to the private key".to_owned())
+        }
+        Disorder::Stray(at) => chain(format!(
+            "certificate {} of tls.crt is not part of the chain of the leaf; remove it",
+            at + 1
+        )),
+        Disorder::Ambiguous => {
+            chain("the certificates of tls.crt can be ordered in several ways; keep one chain".to_owned())
+        }
+    }
+}
+
+/// The subject alternative names that are DNS names. The common name is not looked at: clients do not either (RFC 9525).
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<HostKey> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    names
+        .map(|name| match name.strip_prefix("*.") {
+            Some(domain) => HostKey::Wildcard(Arc::from(domain)),
+            None => HostKey::Exact(Arc::from(name)),
+        })
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn date(unix: i64) -> String {
+    jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
+}

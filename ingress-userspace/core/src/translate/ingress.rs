@@ -1,0 +1,303 @@
+//! From one Ingress to the rules and TLS hosts that it asks for. What others ask for is settled in `conflict`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::TranslateOptions;
+use super::backend::{BackendKey, parse_reference};
+use super::created;
+use super::names::{is_label, is_subdomain, parse_host, shown};
+use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
+use super::reason;
+use super::tls::{Claim, read_claims};
+use crate::objects::NamespacedName;
+use crate::report::Finding;
+use crate::table::{HostKey, PathType, trim};
+
+/// The label that cert-manager sets on the Ingress and the Service of an HTTP-01 solver.
+const ACME_SOLVER: &str = "acme.cert-manager.io/http01-solver";
+
+/// What an Ingress asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Draft {
+    /// `creationTimestamp` in Unix seconds.
+    pub(super) created: i64,
+    pub(super) rules: Vec<DraftRule>,
+    pub(super) claims: Vec<Claim>,
+    /// Services that the Ingress names, whether or not their rules are accepted.
+    pub(super) services: BTreeSet<NamespacedName>,
+    /// Findings that depend on nothing but the Ingress and the marks of its Services.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// A rule as far as its Ingress decides it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DraftRule {
+    pub(super) host: HostKey,
+    pub(super) fallback: bool,
+    pub(super) path: Arc<str>,
+    pub(super) path_type: PathType,
+    pub(super) backend: BackendKey,
+    /// The field of the path.
+    pub(super) field: String,
+    /// The field of the backend.
+    pub(super) backend_field: String,
+    pub(super) position: (u32, u32),
+    pub(super) tls: bool,
+    pub(super) acme_http01: bool,
+}
+
+impl Draft {
+    pub(super) fn hosts(&self) -> BTreeSet<&HostKey> {
+        self.rules.iter().map(|rule| &rule.host).collect()
+    }
+
+    pub(super) fn backends(&self) -> BTreeSet<&BackendKey> {
+        self.rules.iter().map(|rule| &rule.backend).collect()
+    }
+
+    pub(super) fn secrets(&self) -> BTreeSet<&NamespacedName> {
+        self.claims.iter().filter_map(|claim| claim.secret.as_ref()).collect()
+    }
+
+    pub(super) fn tls_hosts(&self) -> BTreeSet<&HostKey> {
+        self.claims.iter().map(|claim| &claim.host).collect()
+    }
+
+    /// The default backend of the configuration, as if an Ingress without a name had it.
+    pub(super) fn configured(backend: BackendKey, options: &TranslateOptions) -> Self {
+        let rule = DraftRule {
+            host: HostKey::Configured,
+            fallback: true,
+            path: Arc::from("/"),
+            path_type: PathType::Prefix,
+            backend,
+            field: String::new(),
+            backend_field: String::new(),
+            position: (0, 0),
+            tls: !options.allow_plaintext,
+            acme_http01: false,
+        };
+        Self { created: i64::MAX, rules: vec![rule], ..Self::default() }
+    }
+}
+
+/// Whether an object is marked as part of an ACME HTTP-01 solver. cert-manager labels them; an annotation is taken too.
+pub(super) fn is_acme_solver(meta: &ObjectMeta) -> bool {
+    [&meta.labels, &meta.annotations]
+        .into_iter()
+        .flatten()
+        .any(|marks| marks.get(ACME_SOLVER).is_some_and(|value| value == "true"))
+}
+
+/// Reads an Ingress of ours. `solver` says whether a Service is marked as an ACME solver.
+pub(super) fn read(
+    name: &NamespacedName,
+    ingress: &Ingress,
+    options: &TranslateOptions,
+    solver: &dyn Fn(&NamespacedName) -> bool,
+) -> Draft {
+    let mut draft = Draft { created: created(&ingress.metadata), ..Draft::default() };
+    if !is_subdomain(&name.name) || !is_label(&name.namespace) {
+        let (field, bad) = if is_label(&name.namespace) {
+            ("metadata.name", &name.name)
+        } else {
+            ("metadata.namespace", &name.namespace)
+        };
+        let message =
+            format!("{} is not a name that Kubernetes allows; the Ingress is not served", shown(bad));
+        draft.findings.push(Finding::refused(reason::NAME_INVALID, field, message));
+        return draft;
+    }
+    let empty = IngressSpec::default();
+    let spec = ingress.spec.as_ref().unwrap_or(&empty);
+    let reader = Reader { name, spec, options, solver, marked: is_acme_solver(&ingress.metadata), draft };
+    reader.read()
+}
+
+struct Reader<'a> {
+    name: &'a NamespacedName,
+    spec: &'a IngressSpec,
+    options: &'a TranslateOptions,
+    solver: &'a dyn Fn(&NamespacedName) -> bool,
+    /// Whether the Ingress itself is marked as an ACME solver.
+    marked: bool,
+    draft: Draft,
+}
+
+impl Reader<'_> {
+    fn read(mut self) -> Draft {
+        let rules = self.spec.rules.as_deref().unwrap_or_default();
+        let hosts: Vec<Option<HostKey>> =
+            rules.iter().enumerate().map(|(at, rule)| self.host(at, rule)).collect();
+        let known: Vec<&HostKey> = hosts.iter().flatten().collect();
+        let tls = self.spec.tls.as_deref().unwrap_or_default();
+        let no_rules = rules.is_empty();
+        self.draft.claims = read_claims(self.name, tls, &known, no_rules, &mut self.draft.findings);
+        for (at, (rule, host)) in rules.iter().zip(&hosts).enumerate() {
+            if let Some(host) = host {
+                self.rule(at, rule, host);
+            }
+        }
+        if let Some(backend) = &self.spec.default_backend {
+            self.default_backend(backend, &hosts);
+        } else if no_rules {
+            let message = "the Ingress has neither rules nor a defaultBackend";
+            self.draft.findings.push(Finding::refused(reason::NO_BACKEND, "spec", message));
+        }
+        self.draft
+    }
+
+    fn refuse(&mut self, reason: &'static str, field: String, message: String) {
+        self.draft.findings.push(Finding::refused(reason, field, message));
+    }
+
+    fn host(&mut self, at: usize, rule: &IngressRule) -> Option<HostKey> {
+        let written = rule.host.as_deref().unwrap_or_default();
+        match parse_host(written) {
+            Ok(host) => Some(host),
+            Err(why) => {
+                let message = format!("host {} is {why}; its rules are not served", shown(written));
+                self.refuse(reason::HOST_INVALID, format!("spec.rules[{at}].host"), message);
+                None
+            }
+        }
+    }
+
+    fn rule(&mut self, at: usize, rule: &IngressRule, host: &HostKey) {
+        let paths = rule.http.as_ref().map(|http| &*http.paths).unwrap_or_default();
+        if paths.is_empty() && self.spec.default_backend.is_none() {
+            let message =
+                "the rule has no paths and the Ingress no defaultBackend: its requests are answered 404";
+            let field = format!("spec.rules[{at}].http");
+            self.draft.findings.push(Finding::warning(reason::NO_BACKEND, field, message));
+        }
+        for (index, path) in paths.iter().enumerate() {
+            self.path(at, index, path, host);
+        }
+    }
+
+    fn path(&mut self, at: usize, index: usize, entry: &HTTPIngressPath, host: &HostKey) {
+        let field = format!("spec.rules[{at}].http.paths[{index}]");
+        let Some((path, path_type)) = self.path_and_type(entry, &field) else { return };
+        let backend_field = format!("{field}.backend");
+        let backend = self.backend(&entry.backend, &backend_field);
+        let challenge = path.starts_with(ACME_CHALLENGE)
+            || (path_type == PathType::Prefix && *path == *trim(ACME_CHALLENGE));
+        let acme_http01 = challenge && (self.marked || (self.solver)(&backend.service));
+        let tls = self.covered(host);
+        if !acme_http01 && !self.may_serve(at, host, tls) {
+            return;
+        }
+        self.draft.rules.push(DraftRule {
+            host: host.clone(),
+            fallback: false,
+            path,
+            path_type,
+            backend,
+            field,
+            backend_field,
+            position: (at as u32, index as u32),
+            tls,
+            acme_http01,
+        });
+    }
+
+    fn path_and_type(&mut self, entry: &HTTPIngressPath, field: &str) -> Option<(Arc<str>, PathType)> {
+        let Some(path_type) = parse_type(&entry.path_type) else {
+            let message = format!(
+                "{} is not a path type: Exact, Prefix, ImplementationSpecific",
+                shown(&entry.path_type)
+            );
+            self.refuse(reason::PATH_TYPE_INVALID, format!("{field}.pathType"), message);
+            return None;
+        };
+        let written = entry.path.as_deref().unwrap_or_default();
+        // Only ImplementationSpecific may leave the path out, and then means every path.
+        let written =
+            if written.is_empty() && entry.path_type == "ImplementationSpecific" { "/" } else { written };
+        match parse_path(written, path_type) {
+            Ok(ParsedPath { path, rewritten }) => {
+                if rewritten {
+                    let message =
+                        format!("requests are normalised before they are matched; the path is {path}");
+                    let field = format!("{field}.path");
+                    self.draft.findings.push(Finding::info(reason::PATH_NORMALIZED, field, message));
+                }
+                Some((path, path_type))
+            }
+            Err(why) => {
+                let message = format!("the path {} {why}; it is not served", shown(written));
+                self.refuse(reason::PATH_INVALID, format!("{field}.path"), message);
+                None
+            }
+        }
+    }
+
+    fn backend(&mut self, backend: &IngressBackend, field: &str) -> BackendKey {
+        let (key, finding) = parse_reference(&self.name.namespace, backend, field);
+        if finding.is_none() {
+            self.draft.services.insert(key.service.clone());
+        }
+        self.draft.findings.extend(finding);
+        key
+    }
+
+    fn covered(&self, host: &HostKey) -> bool {
+        self.draft.claims.iter().any(|claim| claim.host.covers(host))
+    }
+
+    /// Refuses what would be served in plaintext only (law 6).
+    fn may_serve(&mut self, at: usize, host: &HostKey, tls: bool) -> bool {
+        let may = tls || self.options.allow_plaintext;
+        if !may {
+            let message = match host {
+                HostKey::Any => "the rule has no host and spec.tls no entry without hosts".to_owned(),
+                host => format!("host {host} is not covered by spec.tls of this Ingress"),
+            };
+            let message = format!("{message}; Penstock serves TLS only, unless allowPlaintext is set");
+            self.refuse(reason::PLAINTEXT_REFUSED, format!("spec.rules[{at}].host"), message);
+        }
+        may
+    }
+
+    /// An Ingress' default backend is the last rule of each of its hosts; without rules it is a default for all hosts.
+    fn default_backend(&mut self, backend: &IngressBackend, hosts: &[Option<HostKey>]) {
+        let field = "spec.defaultBackend";
+        let key = self.backend(backend, field);
+        let mut targets: Vec<(HostKey, bool)> = Vec::new();
+        if hosts.is_empty() {
+            let tls = !self.draft.claims.is_empty();
+            if tls || self.options.allow_plaintext {
+                targets.push((HostKey::Default, tls));
+            } else {
+                let message =
+                    "the Ingress has no spec.tls; Penstock serves TLS only, unless allowPlaintext is set"
+                        .to_owned();
+                self.refuse(reason::PLAINTEXT_REFUSED, field.to_owned(), message);
+            }
+        }
+        for (at, host) in hosts.iter().enumerate() {
+            let Some(host) = host else { continue };
+            let tls = self.covered(host);
+            if self.may_serve(at, host, tls) && !targets.iter().any(|(seen, _)| seen == host) {
+                targets.push((host.clone(), tls));
+            }
+        }
+        self.draft.rules.extend(targets.into_iter().map(|(host, tls)| DraftRule {
+            host,
+            fallback: true,
+            path: Arc::from("/"),
+            path_type: PathType::Prefix,
+            backend: key.clone(),
+            field: field.to_owned(),
+            backend_field: field.to_owned(),
+            position: (u32::MAX, 0),
+            tls,
+            acme_http01: false,
+        }));
+    }
+}

@@ -1,0 +1,471 @@
+//! The translation as it goes on: what is known, and what a change makes stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
+
+use rustls::crypto::KeyProvider;
+
+use super::TranslateOptions;
+use super::backend::{BackendKey, SERVICE_LABEL, resolve};
+use super::class::Classes;
+use super::conflict::{Findings, TlsState, settle_host, settle_tls};
+use super::index::Index;
+use super::ingress::{Draft, is_acme_solver, read};
+use super::reports::Reports;
+use super::secrets::Secrets;
+use super::slots::{Outcome, Slots};
+use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey, ObjectSet};
+use crate::report::ObjectReport;
+use crate::table::{Binding, HostKey, Hosts, Identity, RoutingTable, TlsHosts};
+
+/// Translates Kubernetes objects to routing tables, change by change.
+///
+/// The table and the reports depend on the objects, the options and the time only, not on the order in which the objects
+/// came. One thing is remembered beyond that: a Secret that was good keeps serving after it was replaced by one that is
+/// not, was deleted or expired, for as long as an Ingress names it (`remembered_secrets`).
+pub struct Translator {
+    options: TranslateOptions,
+    keys: &'static dyn KeyProvider,
+    pub(super) objects: ObjectSet,
+    classes: Classes,
+    /// What the Ingresses of ours ask for; the default backend of the configuration goes by the empty name.
+    pub(super) drafts: BTreeMap<NamespacedName, Draft>,
+    pub(super) slots: Slots,
+    pub(super) secrets: Secrets,
+    /// Ingresses by Service, by host of their rules, and by TLS host.
+    service_users: Index<NamespacedName>,
+    host_users: Index<HostKey>,
+    tls_users: Index<HostKey>,
+    /// EndpointSlices by Service.
+    slices: Index<NamespacedName>,
+    tls: BTreeMap<HostKey, TlsState>,
+    /// The hosts that each Secret serves.
+    bound: BTreeMap<NamespacedName, BTreeSet<HostKey>>,
+    pub(super) host_findings: BTreeMap<HostKey, Findings>,
+    pub(super) tls_findings: BTreeMap<HostKey, Findings>,
+    reports: Reports,
+    hosts: Arc<Hosts>,
+    tls_hosts: Arc<TlsHosts>,
+    changed: bool,
+    stale: Stale,
+    table: Arc<RoutingTable>,
+}
+
+/// What has to be made again, in the order in which it is done.
+#[derive(Default)]
+struct Stale {
+    classes: bool,
+    ingresses: BTreeSet<NamespacedName>,
+    secrets: BTreeSet<NamespacedName>,
+    services: BTreeSet<NamespacedName>,
+    backends: BTreeSet<BackendKey>,
+    tls: BTreeSet<HostKey>,
+    identities: BTreeSet<NamespacedName>,
+    hosts: BTreeSet<HostKey>,
+    reports: BTreeSet<ObjectKey>,
+}
+
+impl Stale {
+    fn report(&mut self, kind: Kind, name: &NamespacedName) {
+        self.reports.insert(ObjectKey { kind, name: name.clone() });
+    }
+}
+
+impl Translator {
+    /// A translator that has seen no object. `keys` reads the private keys of Secrets.
+    pub fn new(options: TranslateOptions, keys: &'static dyn KeyProvider) -> Self {
+        let mut translator = Self {
+            options,
+            keys,
+            objects: ObjectSet::default(),
+            classes: Classes::default(),
+            drafts: BTreeMap::new(),
+            slots: Slots::default(),
+            secrets: Secrets::default(),
+            service_users: Index::default(),
+            host_users: Index::default(),
+            tls_users: Index::default(),
+            slices: Index::default(),
+            tls: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            host_findings: BTreeMap::new(),
+            tls_findings: BTreeMap::new(),
+            reports: Reports::default(),
+            hosts: Arc::default(),
+            tls_hosts: Arc::default(),
+            changed: false,
+            stale: Stale::default(),
+            table: Arc::default(),
+        };
+        if let Some(Ok(backend)) = translator.options.parse_default_backend() {
+            let draft = Draft::configured(backend, &translator.options);
+            translator.replace_draft(&NamespacedName::default(), Some(draft));
+        }
+        translator
+    }
+
+    /// Applies changes and returns the table that follows. `now` is the time in Unix seconds. The generation rises only if
+    /// the table differs from the last one. Without changes, it looks whether certificates became valid or expired.
+    pub fn apply(&mut self, changes: Vec<Change>, now: i64) -> Arc<RoutingTable> {
+        for change in changes {
+            self.absorb(change);
+        }
+        self.stale.secrets.extend(self.secrets.due(now).cloned());
+        self.select_classes();
+        self.read_ingresses();
+        self.load_secrets(now);
+        self.resolve_backends();
+        self.settle_tls();
+        self.bind_identities();
+        self.settle_hosts();
+        self.write_reports();
+        self.publish()
+    }
+
+    /// One report per Ingress and IngressClass of ours, and per Secret and Service in use with findings; sorted.
+    pub fn reports(&self) -> Vec<ObjectReport> {
+        self.reports.all()
+    }
+
+    /// When the validity of a certificate begins or ends next, in Unix seconds: `apply` should be called by then.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.secrets.next_deadline()
+    }
+
+    /// Secrets whose last good certificate serves because they cannot be used as they are now.
+    pub fn remembered_secrets(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.secrets.remembered()
+    }
+
+    /// Takes a change over and marks what is read directly from the object.
+    fn absorb(&mut self, change: Change) {
+        let key = match &change {
+            Change::Upsert(object) => object.key(),
+            Change::Delete(key) => key.clone(),
+        };
+        let new = match &change {
+            Change::Upsert(object) => Some(object),
+            Change::Delete(_) => None,
+        };
+        let name = &key.name;
+        match key.kind {
+            Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
+            Kind::IngressClass => self.stale.classes = true,
+            Kind::Secret => drop(self.stale.secrets.insert(name.clone())),
+            Kind::Service => {
+                let after = matches!(new, Some(Object::Service(new)) if is_acme_solver(&new.metadata));
+                if after != is_solver(&self.objects, name) {
+                    self.stale.ingresses.extend(self.service_users.get(name).cloned());
+                }
+                self.stale.services.insert(name.clone());
+            }
+            Kind::EndpointSlice => {
+                if let Some(service) = slice_service(&self.objects, name) {
+                    self.slices.unlink(&service, name);
+                    self.stale.services.insert(service);
+                }
+            }
+        }
+        self.objects.apply(change);
+        if key.kind == Kind::EndpointSlice
+            && let Some(service) = slice_service(&self.objects, name)
+        {
+            self.slices.link(&service, name);
+            self.stale.services.insert(service);
+        }
+    }
+
+    fn select_classes(&mut self) {
+        if !mem::take(&mut self.stale.classes) {
+            return;
+        }
+        let classes = Classes::new(&self.objects.ingress_classes, &self.options);
+        self.reports.replace_kind(Kind::IngressClass, classes.reports(&self.objects.ingress_classes));
+        if classes != self.classes {
+            self.classes = classes;
+            self.stale.ingresses.extend(self.objects.ingresses.keys().cloned());
+        }
+    }
+
+    fn read_ingresses(&mut self) {
+        for name in mem::take(&mut self.stale.ingresses) {
+            // The empty name is that of the configuration's default backend.
+            if name == NamespacedName::default() {
+                continue;
+            }
+            let ingress = self.objects.ingresses.get(&name).filter(|ingress| self.classes.select(ingress));
+            let solver = |service: &NamespacedName| is_solver(&self.objects, service);
+            let draft = ingress.map(|ingress| read(&name, ingress, &self.options, &solver));
+            self.replace_draft(&name, draft);
+        }
+    }
+
+    /// Replaces what an Ingress asks for, and marks whatever depends on the old or the new draft.
+    fn replace_draft(&mut self, name: &NamespacedName, new: Option<Draft>) {
+        if self.drafts.get(name) == new.as_ref() {
+            return;
+        }
+        let old = self.drafts.remove(name).unwrap_or_default();
+        let empty = Draft::default();
+        let draft = new.as_ref().unwrap_or(&empty);
+        // New users first: what both drafts use stays where it is.
+        for backend in draft.backends() {
+            if self.slots.acquire(backend, name) {
+                self.stale.backends.insert(backend.clone());
+            }
+        }
+        for backend in old.backends().difference(&draft.backends()) {
+            self.slots.release(backend, name);
+        }
+        for secret in draft.secrets() {
+            if self.secrets.acquire(secret, name) {
+                self.stale.secrets.insert(secret.clone());
+            }
+        }
+        for secret in old.secrets().difference(&draft.secrets()) {
+            self.secrets.release(secret, name);
+            self.stale.report(Kind::Secret, secret);
+        }
+        self.service_users.relink(&old.services, &draft.services, name);
+        self.host_users.relink(old.hosts(), draft.hosts(), name);
+        self.tls_users.relink(old.tls_hosts(), draft.tls_hosts(), name);
+        for side in [&old, draft] {
+            self.stale.hosts.extend(side.hosts().into_iter().cloned());
+            self.stale.tls.extend(side.tls_hosts().into_iter().cloned());
+            for backend in side.backends() {
+                self.stale.report(Kind::Service, &backend.service);
+            }
+        }
+        self.stale.report(Kind::Ingress, name);
+        if let Some(new) = new {
+            self.drafts.insert(name.clone(), new);
+        }
+    }
+
+    fn load_secrets(&mut self, now: i64) {
+        for name in mem::take(&mut self.stale.secrets) {
+            let secret = self.objects.secrets.get(&name).map(|secret| &**secret);
+            if !self.secrets.evaluate(&name, secret, self.keys, now) {
+                continue;
+            }
+            self.stale.identities.insert(name.clone());
+            self.stale.report(Kind::Secret, &name);
+            for user in self.secrets.users(&name) {
+                self.stale.reports.insert(ObjectKey { kind: Kind::Ingress, name: user.clone() });
+                let draft = self.drafts.get(user);
+                let claims = draft.iter().flat_map(|draft| &draft.claims);
+                let of_secret = claims.filter(|claim| claim.secret.as_ref() == Some(&name));
+                self.stale.tls.extend(of_secret.map(|claim| claim.host.clone()));
+            }
+        }
+    }
+
+    fn resolve_backends(&mut self) {
+        for service in mem::take(&mut self.stale.services) {
+            self.stale.backends.extend(self.slots.of_service(&service).map(|(key, _)| key.clone()));
+        }
+        for key in mem::take(&mut self.stale.backends) {
+            let service = self.objects.services.get(&key.service).map(|service| &**service);
+            let names = self.slices.get(&key.service);
+            let slices = names.filter_map(|name| self.objects.endpoint_slices.get(name));
+            let resolved = resolve(&key, service, slices, &self.options);
+            if self.slots.put(&key, resolved) == Outcome::Status {
+                self.mark_backend(&key);
+            }
+        }
+    }
+
+    /// Marks the hosts and reports of all rules that go to a backend.
+    fn mark_backend(&mut self, key: &BackendKey) {
+        self.stale.report(Kind::Service, &key.service);
+        let users = self.slots.get(key).map(|slot| &slot.users);
+        for user in users.into_iter().flatten() {
+            self.stale.reports.insert(ObjectKey { kind: Kind::Ingress, name: user.clone() });
+            let rules = self.drafts.get(user).into_iter().flat_map(|draft| &draft.rules);
+            self.stale.hosts.extend(rules.filter(|rule| rule.backend == *key).map(|rule| rule.host.clone()));
+        }
+    }
+
+    fn settle_tls(&mut self) {
+        for host in mem::take(&mut self.stale.tls) {
+            let drafts = users_of(&self.tls_users, &self.drafts, &host);
+            let (new, findings) = settle_tls(&host, &drafts, &self.secrets);
+            let new = (!drafts.is_empty()).then_some(new);
+            replace_findings(&mut self.tls_findings, &host, findings, &mut self.stale.reports);
+            let old = self.tls.get(&host).cloned();
+            if old == new {
+                continue;
+            }
+            self.mark_tls(&host, old.as_ref(), new.as_ref());
+            if let Some(TlsState::Secret(secret)) = &old {
+                self.bound.entry(secret.clone()).or_default().remove(&host);
+                self.stale.identities.insert(secret.clone());
+            }
+            match &new {
+                Some(TlsState::Secret(secret)) => {
+                    self.bound.entry(secret.clone()).or_default().insert(host.clone());
+                    self.stale.identities.insert(secret.clone());
+                }
+                Some(_) => self.unbind(&host, Some(Binding::Default)),
+                None => self.unbind(&host, None),
+            }
+            match new {
+                Some(new) => drop(self.tls.insert(host, new)),
+                None => drop(self.tls.remove(&host)),
+            }
+        }
+    }
+
+    /// Marks the hosts whose rules may be denied now, or no longer.
+    fn mark_tls(&mut self, host: &HostKey, old: Option<&TlsState>, new: Option<&TlsState>) {
+        self.stale.hosts.insert(host.clone());
+        let broken = |state: Option<&TlsState>| matches!(state, Some(TlsState::Broken { .. }));
+        if matches!(host, HostKey::Wildcard(_)) && (broken(old) || broken(new)) {
+            self.stale.hosts.extend(self.host_users.keys().filter(|other| host.covers(other)).cloned());
+        }
+    }
+
+    /// Takes the identity of a host away: the host has the default certificate, or no TLS.
+    fn unbind(&mut self, host: &HostKey, binding: Option<Binding>) {
+        let same = match self.tls_hosts.get(host) {
+            Some(Binding::Default) => binding.is_some(),
+            Some(Binding::Identity(_)) => false,
+            None => binding.is_none(),
+        };
+        if !same {
+            Arc::make_mut(&mut self.tls_hosts).set(host, binding);
+            self.changed = true;
+        }
+    }
+
+    /// Makes the identities of Secrets that changed or that serve other hosts than before.
+    fn bind_identities(&mut self) {
+        for name in mem::take(&mut self.stale.identities) {
+            let hosts = self.bound.get(&name).filter(|hosts| !hosts.is_empty());
+            let serving = self.secrets.get(&name).and_then(|state| state.serving.as_ref());
+            let (Some(hosts), Some(loaded)) = (hosts, serving) else {
+                self.bound.remove(&name);
+                if self.tls_hosts.identity_of(&name).is_some() {
+                    Arc::make_mut(&mut self.tls_hosts).set_identity(&name, None);
+                    self.changed = true;
+                }
+                continue;
+            };
+            let names: Vec<Arc<str>> = hosts.iter().map(HostKey::written).collect();
+            let current = self.tls_hosts.identity_of(&name);
+            if current.is_some_and(|id| Arc::ptr_eq(&id.key, &loaded.key) && id.hosts == names) {
+                continue;
+            }
+            let identity = Arc::new(Identity {
+                secret: name.clone(),
+                hosts: names,
+                key: Arc::clone(&loaded.key),
+                not_before: loaded.not_before,
+                not_after: loaded.not_after,
+                fingerprint: loaded.fingerprint.clone(),
+            });
+            let table = Arc::make_mut(&mut self.tls_hosts);
+            for host in hosts {
+                table.set(host, Some(Binding::Identity(Arc::clone(&identity))));
+            }
+            table.set_identity(&name, Some(identity));
+            self.changed = true;
+        }
+    }
+
+    fn settle_hosts(&mut self) {
+        for host in mem::take(&mut self.stale.hosts) {
+            let drafts = users_of(&self.host_users, &self.drafts, &host);
+            let before = self.hosts.get(&host);
+            let tls = self.tls_of(&host);
+            let (rules, findings) = settle_host(&host, &drafts, &self.slots, tls, before);
+            replace_findings(&mut self.host_findings, &host, findings, &mut self.stale.reports);
+            let same = match (before, &rules) {
+                (Some(before), Some(rules)) => Arc::ptr_eq(before, rules),
+                (before, rules) => before.is_none() && rules.is_none(),
+            };
+            if !same {
+                Arc::make_mut(&mut self.hosts).set(&host, rules);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// How a host is served over TLS: by its own entry, else by that of its wildcard.
+    fn tls_of(&self, host: &HostKey) -> Option<&TlsState> {
+        let wildcard = || match host {
+            HostKey::Exact(name) => {
+                let (_, domain) = name.split_once('.')?;
+                self.tls.get(&HostKey::Wildcard(Arc::from(domain)))
+            }
+            _ => None,
+        };
+        self.tls.get(host).or_else(wildcard)
+    }
+
+    fn write_reports(&mut self) {
+        for key in mem::take(&mut self.stale.reports) {
+            let report = match key.kind {
+                Kind::Ingress => self.ingress_report(&key),
+                Kind::Secret => self.secret_report(&key),
+                Kind::Service => self.service_report(&key),
+                Kind::IngressClass | Kind::EndpointSlice => continue,
+            };
+            self.reports.set(key, report);
+        }
+    }
+
+    fn publish(&mut self) -> Arc<RoutingTable> {
+        let backends_changed = self.slots.take_changed();
+        if mem::take(&mut self.changed) || backends_changed {
+            let backends = if backends_changed {
+                Arc::from(self.slots.backends())
+            } else {
+                Arc::clone(self.table.slots())
+            };
+            let generation = self.table.generation() + 1;
+            let (hosts, tls) = (Arc::clone(&self.hosts), Arc::clone(&self.tls_hosts));
+            self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls));
+        }
+        Arc::clone(&self.table)
+    }
+}
+
+fn is_solver(objects: &ObjectSet, service: &NamespacedName) -> bool {
+    objects.services.get(service).is_some_and(|service| is_acme_solver(&service.metadata))
+}
+
+/// The Service that a slice belongs to.
+fn slice_service(objects: &ObjectSet, slice: &NamespacedName) -> Option<NamespacedName> {
+    let labels = objects.endpoint_slices.get(slice)?.metadata.labels.as_ref()?;
+    Some(NamespacedName::new(Arc::clone(&slice.namespace), labels.get(SERVICE_LABEL)?.as_str()))
+}
+
+fn users_of<'d>(
+    index: &'d Index<HostKey>,
+    drafts: &'d BTreeMap<NamespacedName, Draft>,
+    host: &HostKey,
+) -> Vec<(&'d NamespacedName, &'d Draft)> {
+    index.get(host).filter_map(|name| Some((name, drafts.get(name)?))).collect()
+}
+
+/// Replaces the findings about a host; the reports of everybody they were or are about become stale.
+fn replace_findings(
+    all: &mut BTreeMap<HostKey, Findings>,
+    host: &HostKey,
+    new: Findings,
+    stale: &mut BTreeSet<ObjectKey>,
+) {
+    let old = all.get(host);
+    if old.map_or(new.is_empty(), |old| *old == new) {
+        return;
+    }
+    let names = old.into_iter().flat_map(BTreeMap::keys).chain(new.keys());
+    stale.extend(names.map(|name| ObjectKey { kind: Kind::Ingress, name: name.clone() }));
+    if new.is_empty() {
+        all.remove(host);
+    } else {
+        all.insert(host.clone(), new);
+    }
+}

@@ -1,0 +1,16 @@
+//! The control plane: where objects come from, and how a new table reaches the workers.
+//!
+//! ```text
+//! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
+//!  (manifests)             (pure)          (ArcSwap)
+//! ```
+
+mod default_certificate;
+mod findings;
+pub mod manifests;
+pub mod publish;
+pub mod source;
+
+pub use default_certificate::DefaultCertificate;
+pub use publish::{Published, run};
+pub use source::{Batch, ObjectSource, SourceProblem};

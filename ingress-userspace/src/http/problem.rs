@@ -1,0 +1,53 @@
+//! Error responses that Penstock itself makes: problem details (RFC 9457), or a page for browsers.
+//!
+//! Each kind is one line of a table ([`kinds::ALL`]); `docs/problems.md` lists the same. Nothing that a client sent
+//! is repeated in a response, except the id of the request, which is reduced to harmless characters first.
+
+mod accept;
+pub mod kinds;
+mod render;
+
+use std::borrow::Cow;
+
+pub use accept::Format;
+pub use kinds::ProblemKind;
+pub use render::{render, response};
+
+/// One error response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status code.
+    pub status: u16,
+    /// A kebab-case word for machines: the `type` member is `urn:penstock:problem:<kind>`. Bounded, so usable as a
+    /// metric label.
+    pub kind: &'static str,
+    /// The same for every problem of the kind.
+    pub title: &'static str,
+    /// What happened this time and what the reader can do. Never text that a client or a backend sent.
+    pub detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A problem with the detail that its kind has by default.
+    pub const fn new(kind: &'static ProblemKind) -> Self {
+        Self { status: kind.status, kind: kind.name, title: kind.title, detail: Cow::Borrowed(kind.detail) }
+    }
+
+    /// A problem with a detail of its own.
+    pub fn with_detail(kind: &'static ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into(), ..Self::new(kind) }
+    }
+
+    /// A problem from the parts of a refusal by the parser: the title is the kind's own if the kind is in the table,
+    /// or that of the status.
+    pub fn refused(status: u16, kind: &'static str, detail: &'static str) -> Self {
+        let title = kinds::find(kind).map_or_else(|| kinds::reason(status), |k| k.title);
+        Self { status, kind, title, detail: Cow::Borrowed(detail) }
+    }
+}
+
+impl From<&'static ProblemKind> for Problem {
+    fn from(kind: &'static ProblemKind) -> Self {
+        Self::new(kind)
+    }
+}

@@ -1,0 +1,106 @@
+//! Every metric: its name, type, labels and meaning. `docs/metrics.md` contains the same table.
+
+use prometheus::proto::MetricType;
+
+/// One metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name: prefix, what it is, unit, `_total` for counters.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricType,
+    /// Its labels. Their values are names of Kubernetes objects or words of bounded lists, never what clients send.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(super) const $constant: Family = Family {
+            name: $name,
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+        /// Every family, in the order of the documentation.
+        pub const ALL: &[Family] = &[$($constant),*];
+    };
+}
+
+families! {
+    REQUESTS = COUNTER "penstock_requests_total" ["ingress_namespace", "ingress", "code"]
+        "Requests answered, by the Ingress that matched (empty: none) and status code; unregistered codes count as 4xx, 5xx and so on.";
+    REQUEST_DURATION = HISTOGRAM "penstock_request_duration_seconds" ["ingress_namespace", "ingress"]
+        "From the first byte of the request to the last of the response.";
+    REQUEST_BYTES = COUNTER "penstock_request_bytes_total" ["ingress_namespace", "ingress"]
+        "Bytes of request content received from clients.";
+    RESPONSE_BYTES = COUNTER "penstock_response_bytes_total" ["ingress_namespace", "ingress"]
+        "Bytes of response content sent to clients.";
+    METHODS = COUNTER "penstock_requests_by_method_total" ["method"]
+        "Requests answered, by method; methods outside RFC 9110 and RFC 5789 count as other.";
+    REQUEST_ERRORS = COUNTER "penstock_request_errors_total" ["class"]
+        "Requests that ended with an error, by its class: a kind of problem, or how the connection broke.";
+    PROBLEMS = COUNTER "penstock_problem_responses_total" ["kind"]
+        "Error responses made by Penstock itself, by kind of problem.";
+    CONNECTIONS_ACTIVE = GAUGE "penstock_connections_active" ["listener"]
+        "Open client connections.";
+    CONNECTIONS_ACCEPTED = COUNTER "penstock_connections_accepted_total" ["listener"]
+        "Client connections accepted.";
+    TLS_HANDSHAKES = COUNTER "penstock_tls_handshakes_total" ["version"]
+        "TLS handshakes completed.";
+    TLS_HANDSHAKE_ERRORS = COUNTER "penstock_tls_handshake_errors_total" ["reason"]
+        "TLS handshakes that failed.";
+    UPSTREAM_ERRORS = COUNTER "penstock_upstream_errors_total" ["kind"]
+        "Attempts on a backend that failed.";
+    UPSTREAM_CONNECTS = COUNTER "penstock_upstream_connects_total" []
+        "Connections to endpoints that were opened.";
+    UPSTREAM_CONNECT_ERRORS = COUNTER "penstock_upstream_connect_errors_total" []
+        "Connections to endpoints that could not be opened.";
+    UPSTREAM_REUSES = COUNTER "penstock_upstream_connection_reuses_total" []
+        "Requests sent on a connection to an endpoint that was open already.";
+    UPSTREAM_EJECTIONS = COUNTER "penstock_upstream_ejections_total" []
+        "Times an endpoint was set aside after consecutive failures.";
+    UPSTREAM_RETRIES = COUNTER "penstock_upstream_retries_total" []
+        "Further attempts for a request whose attempt on an endpoint failed.";
+    UPSTREAM_IDLE = GAUGE "penstock_upstream_connections_idle" []
+        "Connections to endpoints that wait for a request.";
+    LIMIT_HITS = COUNTER "penstock_limit_hits_total" ["limit"]
+        "Times a limit was hit, by its name in the configuration.";
+    WORKERS = GAUGE "penstock_workers" []
+        "Worker threads.";
+    READY = GAUGE "penstock_ready" []
+        "1 after the first complete synchronisation of the configuration, else 0.";
+    GENERATION = GAUGE "penstock_table_generation" []
+        "Number of the routing table that is served.";
+    PUBLISHED = GAUGE "penstock_table_publish_timestamp_seconds" []
+        "When that table was published, in seconds since 1970.";
+    RULES = GAUGE "penstock_table_rules" []
+        "Rules in that table.";
+    OBJECT_REPORTS = GAUGE "penstock_object_reports" ["kind", "severity", "reason"]
+        "Findings about Kubernetes objects.";
+    SOURCE_PROBLEMS = GAUGE "penstock_source_problems" []
+        "Manifests or watches that cannot be read now; what was read last is served.";
+    CERTIFICATE_EXPIRY = GAUGE "penstock_certificate_expiry_timestamp_seconds" ["secret_namespace", "secret"]
+        "When the certificate in a Secret that is served expires, in seconds since 1970.";
+    ACCESS_LOG_DROPPED = COUNTER "penstock_access_log_dropped_total" []
+        "Lines of the access log dropped because the reader of stdout was too slow or gone.";
+    PROGRAM_LOG_DROPPED = COUNTER "penstock_program_log_dropped_total" []
+        "Lines of the program log dropped because the reader of stderr was too slow or gone.";
+    BUILD_INFO = GAUGE "penstock_build_info" ["version"]
+        "Always 1; the version is a label.";
+    PROCESS_CPU = COUNTER "process_cpu_seconds_total" []
+        "Processor time used, by user and system.";
+    PROCESS_RESIDENT = GAUGE "process_resident_memory_bytes" []
+        "Resident memory.";
+    PROCESS_VIRTUAL = GAUGE "process_virtual_memory_bytes" []
+        "Virtual memory.";
+    PROCESS_OPEN_FDS = GAUGE "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS = GAUGE "process_max_fds" []
+        "Largest number of open file descriptors.";
+    PROCESS_THREADS = GAUGE "process_threads" []
+        "Threads.";
+    PROCESS_START = GAUGE "process_start_time_seconds" []
+        "When the process started, in seconds since 1970.";
+}

@@ -1,0 +1,53 @@
+//! What a scrape asks of others.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingress_core::objects::NamespacedName;
+use ingress_core::report::ObjectReport;
+
+/// The state of the control plane at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct ControlState {
+    /// Whether the first complete synchronisation is done.
+    pub ready: bool,
+    /// The number of the routing table.
+    pub generation: u64,
+    /// When it was published, since the epoch.
+    pub published: Duration,
+    /// How many rules it has.
+    pub rules: usize,
+    /// The Ingresses that have a rule in it. Series of others are dropped.
+    pub ingresses: HashSet<NamespacedName>,
+    /// The certificates in it.
+    pub certificates: Vec<Certificate>,
+    /// The findings about objects.
+    pub reports: Arc<Vec<ObjectReport>>,
+    /// How many manifests or watches cannot be read.
+    pub problems: usize,
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Certificate {
+    /// The Secret that it is in.
+    pub secret: NamespacedName,
+    /// The end of its validity in seconds since the epoch.
+    pub not_after: i64,
+}
+
+/// A worker's counts of connections to backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTotals {
+    /// Connections opened.
+    pub connects: u64,
+    /// Connections that could not be opened.
+    pub connect_errors: u64,
+    /// Requests on a connection that was open already.
+    pub reuses: u64,
+    /// Times an endpoint was ejected.
+    pub ejections: u64,
+    /// Connections that are idle now.
+    pub idle: u64,
+}

@@ -1,0 +1,169 @@
+//! Bounded sets of label values, each with its place in an array of counters.
+
+/// Status codes registered with IANA, by number; what backends invent counts by class.
+pub(super) const CODES: [u16; 63] = [
+    100, 101, 102, 103, 104, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305,
+    307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421,
+    422, 423, 424, 425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
+];
+
+/// After the registered codes: five classes, and what is no status at all (nothing was answered).
+pub(super) const CODE_SLOTS: usize = CODES.len() + 6;
+
+const NO_STATUS: usize = CODE_SLOTS - 1;
+
+const CODE_INDEX: [u8; 600] = {
+    let mut table = [0; 600];
+    let mut code = 0;
+    while code < 600 {
+        let class = code / 100;
+        table[code] = if class == 0 { NO_STATUS as u8 } else { (CODES.len() + class - 1) as u8 };
+        code += 1;
+    }
+    let mut index = 0;
+    while index < CODES.len() {
+        table[CODES[index] as usize] = index as u8;
+        index += 1;
+    }
+    table
+};
+
+/// The place of a status code.
+pub(super) fn code_index(status: u16) -> usize {
+    CODE_INDEX.get(usize::from(status)).map_or(NO_STATUS, |index| usize::from(*index))
+}
+
+/// The label of a place.
+pub(super) fn code_label(index: usize) -> String {
+    match CODES.get(index) {
+        Some(code) => code.to_string(),
+        None if index == NO_STATUS => "none".to_owned(),
+        None => format!("{}xx", index - CODES.len() + 1),
+    }
+}
+
+/// Methods of RFC 9110 and RFC 5789.
+pub(super) const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"];
+
+/// The place of a method.
+pub(super) fn method_index(method: &str) -> usize {
+    match method {
+        "GET" => 0,
+        "HEAD" => 1,
+        "POST" => 2,
+        "PUT" => 3,
+        "DELETE" => 4,
+        "CONNECT" => 5,
+        "OPTIONS" => 6,
+        "TRACE" => 7,
+        "PATCH" => 8,
+        _ => 9,
+    }
+}
+
+/// Names of limits, as the configuration spells them.
+pub mod limit {
+    /// `limits.requestHead`
+    pub const REQUEST_HEAD: &str = "limits.requestHead";
+    /// `limits.requestHeaders`
+    pub const REQUEST_HEADERS: &str = "limits.requestHeaders";
+    /// `limits.uri`
+    pub const URI: &str = "limits.uri";
+    /// `limits.requestBody`
+    pub const REQUEST_BODY: &str = "limits.requestBody";
+    /// `limits.responseHead`
+    pub const RESPONSE_HEAD: &str = "limits.responseHead";
+    /// `limits.connectionsPerWorker`
+    pub const CONNECTIONS_PER_WORKER: &str = "limits.connectionsPerWorker";
+    /// `limits.connectionsPerAddress`
+    pub const CONNECTIONS_PER_ADDRESS: &str = "limits.connectionsPerAddress";
+    /// `limits.requestsPerConnection`
+    pub const REQUESTS_PER_CONNECTION: &str = "limits.requestsPerConnection";
+    /// `timeouts.handshake`
+    pub const HANDSHAKE: &str = "timeouts.handshake";
+    /// `timeouts.head`
+    pub const HEAD: &str = "timeouts.head";
+    /// `timeouts.idle`
+    pub const IDLE: &str = "timeouts.idle";
+    /// `timeouts.response`
+    pub const RESPONSE: &str = "timeouts.response";
+    /// `timeouts.total`
+    pub const TOTAL: &str = "timeouts.total";
+    /// `timeouts.connect`
+    pub const CONNECT: &str = "timeouts.connect";
+    /// `timeouts.drain`
+    pub const DRAIN: &str = "timeouts.drain";
+    /// `upstream.idlePerEndpoint`
+    pub const IDLE_PER_ENDPOINT: &str = "upstream.idlePerEndpoint";
+    /// `upstream.requestsPerEndpoint`
+    pub const REQUESTS_PER_ENDPOINT: &str = "upstream.requestsPerEndpoint";
+
+    /// All of them.
+    pub(crate) const ALL: &[&str] = &[
+        REQUEST_HEAD,
+        REQUEST_HEADERS,
+        URI,
+        REQUEST_BODY,
+        RESPONSE_HEAD,
+        CONNECTIONS_PER_WORKER,
+        CONNECTIONS_PER_ADDRESS,
+        REQUESTS_PER_CONNECTION,
+        HANDSHAKE,
+        HEAD,
+        IDLE,
+        RESPONSE,
+        TOTAL,
+        CONNECT,
+        DRAIN,
+        IDLE_PER_ENDPOINT,
+        REQUESTS_PER_ENDPOINT,
+    ];
+}
+
+/// How an attempt on a backend fails; a leading `upstream-`, as kinds of problem have, is dropped.
+pub(super) const UPSTREAM_ERRORS: &[&str] = &[
+    "connect",
+    "connect-timeout",
+    "timeout",
+    "protocol",
+    "closed",
+    "reset",
+    "stale",
+    "busy",
+    "no-endpoints",
+];
+
+/// How a connection breaks without a problem response, besides the kinds of problem.
+pub(super) const BROKEN: &[&str] =
+    &["client-closed", "client-reset", "client-timeout", "idle-timeout", "total-timeout", "drain-timeout"];
+
+/// TLS versions, as rustls and OpenSSL spell them.
+pub(super) const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_have_places() {
+        assert!(CODES.is_sorted());
+        for status in 0..=u16::MAX {
+            assert!(code_index(status) < CODE_SLOTS);
+        }
+        for (status, label) in
+            [(200, "200"), (299, "2xx"), (404, "404"), (599, "5xx"), (0, "none"), (600, "none"), (199, "1xx")]
+        {
+            assert_eq!(code_label(code_index(status)), label);
+        }
+    }
+
+    #[test]
+    fn methods_have_places() {
+        for (index, method) in METHODS.iter().enumerate() {
+            assert_eq!(method_index(method), index);
+        }
+        assert_eq!(METHODS[method_index("get")], "other");
+        assert_eq!(METHODS[method_index("PROPFIND")], "other");
+    }
+}

@@ -1,0 +1,114 @@
+//! Metrics for Prometheus.
+//!
+//! Each worker counts in memory of its own ([`WorkerMetrics`]); a scrape reads the counts of all workers, adds them up
+//! and asks the control plane for its state. Nothing is shared between workers, and a scrape stops none of them.
+
+pub mod catalogue;
+mod collect;
+mod control;
+mod counters;
+mod labels;
+mod process;
+mod tls;
+mod worker;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+
+use prometheus::{Registry, TextEncoder};
+
+pub use control::{Certificate, ControlState, UpstreamTotals};
+pub use labels::limit;
+pub use tls::HandshakeError;
+pub use worker::{Listener, WorkerMetrics};
+
+use super::{LineSink, Telemetry};
+use worker::WorkerCounters;
+
+/// The content type of [`Metrics::render`]'s text.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Words that errors are counted by.
+struct WordLists {
+    problems: &'static [&'static str],
+    errors: &'static [&'static str],
+}
+
+/// All kinds of problem; and these with all other ways in which a request can end badly.
+static WORDS: LazyLock<WordLists> = LazyLock::new(|| {
+    let problems: Vec<_> = worker::problem_names().collect();
+    let errors: Vec<_> = problems.iter().chain(labels::BROKEN).copied().collect();
+    WordLists { problems: problems.leak(), errors: errors.leak() }
+});
+
+type Observed<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Where counts come from.
+#[derive(Default)]
+struct Sources {
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
+    upstreams: Mutex<Vec<Observed<UpstreamTotals>>>,
+    control: OnceLock<Observed<ControlState>>,
+    access_log: OnceLock<Arc<LineSink>>,
+    program_log: OnceLock<Arc<LineSink>>,
+}
+
+impl Sources {
+    fn workers(&self) -> Vec<Arc<WorkerCounters>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    sources: Arc<Sources>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Metrics without any worker yet.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let sources = Arc::new(Sources::default());
+        let registry = Registry::new();
+        registry.register(Box::new(collect::Collector::new(Arc::clone(&sources))?))?;
+        Ok(Self { registry, sources })
+    }
+
+    /// The counters of one more worker, to be moved to its thread.
+    pub fn worker(&self) -> WorkerMetrics {
+        let worker = WorkerMetrics::new(&WORDS);
+        let mut workers = self.sources.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::clone(worker.counters()));
+        worker
+    }
+
+    /// Adds a worker's counts of connections to backends.
+    pub fn observe_upstream(&self, totals: impl Fn() -> UpstreamTotals + Send + Sync + 'static) {
+        let mut upstreams = self.sources.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        upstreams.push(Box::new(totals));
+    }
+
+    /// Sets where the state of the control plane comes from. Only the first call counts.
+    pub fn observe_control(&self, state: impl Fn() -> ControlState + Send + Sync + 'static) {
+        let _ = self.sources.control.set(Box::new(state));
+    }
+
+    /// Sets whose dropped lines are counted. Only the first call counts.
+    pub fn observe_logs(&self, telemetry: &Telemetry) {
+        let _ = self.sources.program_log.set(Arc::clone(telemetry.program_log()));
+        if let Some(access) = telemetry.access_log() {
+            let _ = self.sources.access_log.set(Arc::clone(access));
+        }
+    }
+
+    /// All metrics as text, of the content type [`CONTENT_TYPE`].
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}

@@ -1,0 +1,184 @@
+//! What one worker counts.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+use ingress_core::objects::NamespacedName;
+
+use super::counters::{Count, RouteCounters, Words};
+use super::labels::{self, METHODS, method_index};
+use super::tls::HandshakeError;
+use crate::http::problem::kinds;
+use crate::telemetry::{RequestRecord, access_log};
+
+type Routes = HashMap<NamespacedName, Arc<RouteCounters>, RandomState>;
+
+/// Which kind of listener a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Listener {
+    /// The scheme of URLs that it serves; also its label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    pub(super) const ALL: [(Self, &'static str); 2] = [(Self::Http, "http"), (Self::Https, "https")];
+}
+
+/// A worker's side of its metrics: it is moved to the worker's thread and never shared, so that each count has one
+/// writer. Nothing here waits for anyone; a lock is taken only when an Ingress is seen for the first time.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    counters: Arc<WorkerCounters>,
+    routes: RefCell<Routes>,
+}
+
+/// The side that a scrape reads.
+#[derive(Debug)]
+pub(super) struct WorkerCounters {
+    /// Requests that no rule matched.
+    pub(super) unmatched: RouteCounters,
+    pub(super) methods: [Count; METHODS.len()],
+    pub(super) accepted: [Count; 2],
+    pub(super) closed: [Count; 2],
+    pub(super) handshakes: Words,
+    pub(super) handshake_errors: Words,
+    pub(super) upstream_errors: Words,
+    pub(super) limit_hits: Words,
+    pub(super) problems: Words,
+    pub(super) errors: Words,
+    pub(super) retries: Count,
+    /// The same counters as in the worker's own map, for whoever reads.
+    routes: Mutex<Routes>,
+}
+
+impl WorkerCounters {
+    /// Drops the series of Ingresses that are gone and lists the others. The lock is held for a copy of the list
+    /// only, since a worker may be waiting to add to it.
+    pub(super) fn routes(
+        &self,
+        live: impl Fn(&NamespacedName) -> bool,
+    ) -> Vec<(NamespacedName, Arc<RouteCounters>)> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|ingress, counters| {
+            let keep = live(ingress);
+            if !keep {
+                counters.retire();
+            }
+            keep
+        });
+        routes.iter().map(|(ingress, counters)| (ingress.clone(), Arc::clone(counters))).collect()
+    }
+}
+
+impl WorkerMetrics {
+    pub(super) fn new(words: &super::WordLists) -> Self {
+        let counters = WorkerCounters {
+            unmatched: RouteCounters::new(),
+            methods: Default::default(),
+            accepted: Default::default(),
+            closed: Default::default(),
+            handshakes: Words::new(labels::TLS_VERSIONS),
+            handshake_errors: Words::new(HandshakeError::LABELS),
+            upstream_errors: Words::new(labels::UPSTREAM_ERRORS),
+            limit_hits: Words::new(labels::limit::ALL),
+            problems: Words::new(words.problems),
+            errors: Words::new(words.errors),
+            retries: Count::default(),
+            routes: Mutex::default(),
+        };
+        Self { counters: Arc::new(counters), routes: RefCell::default() }
+    }
+
+    pub(super) fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+
+    /// Counts a request that has ended, and logs it.
+    pub fn finish_request(&self, record: &RequestRecord<'_>) {
+        match record.rule {
+            None => self.counters.unmatched.record(record),
+            Some(rule) => self.record_route(&rule.ingress, record),
+        }
+        self.counters.methods[method_index(record.method)].add(1);
+        if record.retries > 0 {
+            self.counters.retries.add(u64::from(record.retries));
+        }
+        if let Some(class) = record.error_class {
+            self.counters.errors.add(class);
+        }
+        access_log::emit(record);
+    }
+
+    fn record_route(&self, ingress: &NamespacedName, record: &RequestRecord<'_>) {
+        if let Some(counters) = self.routes.borrow().get(ingress)
+            && !counters.retired()
+        {
+            counters.record(record);
+            return;
+        }
+        self.register(ingress).record(record);
+    }
+
+    /// First request for an Ingress, or first since it came back.
+    #[cold]
+    fn register(&self, ingress: &NamespacedName) -> Arc<RouteCounters> {
+        let counters = Arc::new(RouteCounters::new());
+        let mut own = self.routes.borrow_mut();
+        own.retain(|_, counters| !counters.retired());
+        own.insert(ingress.clone(), Arc::clone(&counters));
+        let mut shared = self.counters.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.insert(ingress.clone(), Arc::clone(&counters));
+        counters
+    }
+
+    /// A client connection was accepted.
+    pub fn connection_opened(&self, listener: Listener) {
+        self.counters.accepted[listener as usize].add(1);
+    }
+
+    /// A client connection was closed.
+    pub fn connection_closed(&self, listener: Listener) {
+        self.counters.closed[listener as usize].add(1);
+    }
+
+    /// A TLS handshake has ended: with a version (`TLSv1.3`), or why not.
+    pub fn handshake(&self, result: Result<&'static str, HandshakeError>) {
+        match result {
+            Ok(version) => self.counters.handshakes.add(version),
+            Err(error) => self.counters.handshake_errors.add(error.label()),
+        }
+    }
+
+    /// A limit was hit; names are in [`limit`](super::limit).
+    pub fn limit_hit(&self, name: &'static str) {
+        self.counters.limit_hits.add(name);
+    }
+
+    /// An attempt on a backend failed: `connect`, `connect-timeout`, `timeout`, `protocol`, `closed`, `reset`, `stale`,
+    /// `busy`, `no-endpoints`; or the kind of the problem that follows from it.
+    pub fn upstream_error(&self, kind: &'static str) {
+        self.counters.upstream_errors.add(kind.strip_prefix("upstream-").unwrap_or(kind));
+    }
+
+    /// A problem response was made.
+    pub fn problem_response(&self, kind: &'static str) {
+        self.counters.problems.add(kind);
+    }
+}
+
+/// Names of all kinds of problem.
+pub(super) fn problem_names() -> impl Iterator<Item = &'static str> {
+    kinds::ALL.iter().map(|kind| kind.name)
+}
