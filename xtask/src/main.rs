@@ -9,6 +9,7 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod demo;
 mod ebpf;
 mod fuzz;
 mod lint;
@@ -30,8 +31,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve HTTP on the loopback address, answering with what was asked: a backend to try things with.
+    Backend(demo::backend::Arguments),
     /// Build the eBPF object that the penstock binary embeds.
     BuildEbpf(ebpf::Arguments),
+    /// Start two sample backends and Penstock in front of them, until Ctrl-C.
+    Demo(demo::Arguments),
     /// Run every fuzz target for a while.
     Fuzz(fuzz::Arguments),
     /// Check formatting, lints, house rules, dependencies and documentation.
@@ -44,7 +49,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Backend(arguments) => demo::backend::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),
         Command::Test(arguments) => test::run(&arguments),
