@@ -4,11 +4,13 @@
 //!  demo ─► packages ─► certificates ─► backends + penstock serve, until Ctrl-C
 //!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
 //!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
+//!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  fuzz ─► every target for a while
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod bench;
 mod ebpf;
 mod fuzz;
 mod lint;
@@ -30,6 +32,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure Penstock beside nginx and HAProxy.
+    Bench(Box<bench::BenchArgs>),
     /// Build the eBPF object that the penstock binary embeds.
     BuildEbpf(ebpf::Arguments),
     /// Run every fuzz target for a while.
@@ -44,6 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),
