@@ -1,7 +1,5 @@
 //! One request through everything: TLS, table, pool, relay, and back.
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
-
 mod support;
 
 use support::authority::{Authority, KeyKind};

@@ -10,8 +10,8 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
-mod demo;
 mod bench;
+mod demo;
 mod ebpf;
 mod fuzz;
 mod lint;
