@@ -1,2 +1,60 @@
-//! Developer commands.
-fn main() {}
+//! Every developer command of Penstock: `cargo xtask COMMAND`.
+//!
+//! ```text
+//!  demo ─► packages ─► certificates ─► backends + penstock serve, until Ctrl-C
+//!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
+//!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
+//!  build-ebpf ─► the committed object, or the proof that it is what the sources give
+//!  fuzz ─► every target for a while
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+mod ebpf;
+mod fuzz;
+mod lint;
+mod packages;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every developer command of Penstock.", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF object that the penstock binary embeds.
+    BuildEbpf(ebpf::Arguments),
+    /// Run every fuzz target for a while.
+    Fuzz(fuzz::Arguments),
+    /// Check formatting, lints, house rules, dependencies and documentation.
+    Lint,
+    /// Install what the tests need and run every suite.
+    Test(test::Arguments),
+    /// Check the house rules that no other tool checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::BuildEbpf(arguments) => ebpf::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Lint => lint::run_all(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

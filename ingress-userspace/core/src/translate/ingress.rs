@@ -10,7 +10,7 @@ use super::TranslateOptions;
 use super::backend::{BackendKey, parse_reference};
 use super::created;
 use super::names::{is_label, is_subdomain, parse_host, shown};
-use super::path::{ACME_CHALLENGE, parse_path, parse_type};
+use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
 use super::reason;
 use super::tls::{Claim, read_claims};
 use crate::objects::NamespacedName;
@@ -220,7 +220,15 @@ impl Reader<'_> {
         let written =
             if written.is_empty() && entry.path_type == "ImplementationSpecific" { "/" } else { written };
         match parse_path(written, path_type) {
-            Ok(path) => Some((path, path_type)),
+            Ok(ParsedPath { path, rewritten }) => {
+                if rewritten {
+                    let message =
+                        format!("requests are normalised before they are matched; the path is {path}");
+                    let field = format!("{field}.path");
+                    self.draft.findings.push(Finding::info(reason::PATH_NORMALIZED, field, message));
+                }
+                Some((path, path_type))
+            }
             Err(why) => {
                 let message = format!("the path {} {why}; it is not served", shown(written));
                 self.refuse(reason::PATH_INVALID, format!("{field}.path"), message);

@@ -1,6 +1,7 @@
 //! What a scrape asks of others.
 
 use std::collections::HashSet;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +47,34 @@ pub struct UpstreamTotals {
     pub connect_errors: u64,
     /// Requests on a connection that was open already.
     pub reuses: u64,
+    /// Idle connections that were closed, for whatever reason.
+    pub idle_closed: u64,
     /// Times an endpoint was ejected.
     pub ejections: u64,
+    /// Retries granted.
+    pub retries: u64,
+    /// Retries refused because the budget was used up.
+    pub retries_refused: u64,
     /// Connections that are idle now.
     pub idle: u64,
+    /// Requests in flight now.
+    pub active: u64,
+}
+
+impl Add for UpstreamTotals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connects: self.connects + other.connects,
+            connect_errors: self.connect_errors + other.connect_errors,
+            reuses: self.reuses + other.reuses,
+            idle_closed: self.idle_closed + other.idle_closed,
+            ejections: self.ejections + other.ejections,
+            retries: self.retries + other.retries,
+            retries_refused: self.retries_refused + other.retries_refused,
+            idle: self.idle + other.idle,
+            active: self.active + other.active,
+        }
+    }
 }
