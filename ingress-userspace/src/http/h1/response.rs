@@ -203,7 +203,10 @@ fn last(
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),
         Err(_) => return Err(Refused::Unexpected),
     };
-    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again.
-    let reusable = head.keep_alive && used == rest.len();
+    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again. They may also
+    // come later. Backends that send content to HEAD exist, and that content may be somebody's idea of the next response: so
+    // after a response to HEAD that has content to hide, nothing else is read from the connection.
+    let hidden = connection.names.method == "HEAD" && head.content_length != Some(0);
+    let reusable = head.keep_alive && used == rest.len() && !hidden;
     Ok(Response { status: head.status, rest: Rest::Body(body), reusable, close })
 }
