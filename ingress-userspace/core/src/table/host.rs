@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::path::Paths;
-use super::{HostLevel, PathType, RankedRule, Rule};
+use super::{HostLevel, PathType, Rank, RankedRule, Rule};
 
 /// Names one set of rules in the table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,8 +115,14 @@ impl HostRules {
         self.paths.find(path).or(self.default.as_ref())
     }
 
+    /// The rule of exactly this rank.
+    pub(crate) fn ranked(&self, rank: &Rank) -> Option<&Arc<Rule>> {
+        let at = self.entries.binary_search_by(|entry| entry.rank.cmp(rank)).ok()?;
+        Some(&self.entries[at].rule)
+    }
+
     /// The rule that serves a path and type, or the default of the host.
-    pub(crate) fn serving(&self, fallback: bool, path_type: PathType, path: &str) -> Option<&Arc<Rule>> {
+    fn serving(&self, fallback: bool, path_type: PathType, path: &str) -> Option<&Arc<Rule>> {
         if fallback { self.default.as_ref() } else { self.paths.get(path_type, path) }
     }
 
