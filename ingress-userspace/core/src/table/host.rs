@@ -171,7 +171,19 @@ impl Hosts {
         }
     }
 
-    /// The rules that a request of this host tries, best level first.
+    /// The best rule for a request: a level is only looked up if the better ones have no rule.
+    pub(super) fn find(&self, host: &str, path: &str) -> Option<&Arc<Rule>> {
+        fn best<'t>(rules: Option<&'t Arc<HostRules>>, path: &str) -> Option<&'t Arc<Rule>> {
+            rules?.find(path)
+        }
+        best(self.exact.get(host), path)
+            .or_else(|| best(self.wildcard.get(parent(host)?), path))
+            .or_else(|| best(self.any.as_ref(), path))
+            .or_else(|| best(self.default.as_ref(), path))
+            .or_else(|| best(self.configured.as_ref(), path))
+    }
+
+    /// The rules that a request of this host could go to, best level first.
     pub(super) fn levels<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t Arc<HostRules>> {
         let wildcard = parent(host).and_then(|domain| self.wildcard.get(domain));
         let levels = [self.exact.get(host), wildcard, self.any.as_ref(), self.default.as_ref()];
