@@ -1,15 +1,3 @@
-<<<<<<< HEAD
-//! temp
-use std::sync::Arc;
-use arc_swap::ArcSwap;
-use ingress_core::table::RoutingTable;
-/// t
-pub struct Published { /// t
- pub table: ArcSwap<RoutingTable> }
-impl Published { 
-/// t
-pub fn table(&self) -> arc_swap::Guard<Arc<RoutingTable>> { self.table.load() } }
-=======
 //! The control plane: where objects come from, and how a new table reaches the workers.
 //!
 //! ```text
@@ -17,8 +5,12 @@ pub fn table(&self) -> arc_swap::Guard<Arc<RoutingTable>> { self.table.load() } 
 //!  (manifests)             (pure)          (ArcSwap)
 //! ```
 
+mod default_certificate;
+mod findings;
 pub mod manifests;
+pub mod publish;
 pub mod source;
 
+pub use default_certificate::DefaultCertificate;
+pub use publish::{Published, run};
 pub use source::{Batch, ObjectSource, SourceProblem};
->>>>>>> control

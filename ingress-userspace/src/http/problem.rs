@@ -6,8 +6,12 @@
 mod accept;
 pub mod kinds;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
+
+use ingress_core::table::Denied;
 
 pub use accept::Format;
 pub use kinds::ProblemKind;
@@ -38,11 +42,27 @@ impl Problem {
         Self { detail: detail.into(), ..Self::new(kind) }
     }
 
-    /// A problem from the parts of a refusal by the parser: the title is the kind's own if the kind is in the table,
-    /// or that of the status.
+    /// The problem of a route that is denied, with the part of the configuration that is at fault.
+    pub fn denied(denied: Denied) -> Self {
+        let detail = match denied {
+            Denied::TlsSecret => {
+                "The TLS Secret that this host needs is missing or refused; the Ingress has a report that says why."
+            }
+            Denied::Backend => {
+                "The Service that this route needs is missing or refused; the Ingress has a report that says why."
+            }
+        };
+        Self::with_detail(&kinds::ROUTE_DENIED, detail)
+    }
+
+    /// A problem from the parts of a refusal by the parser. What a backend sent (502) is of the kind
+    /// `upstream-protocol`, whatever its fault; the detail names it.
     pub fn refused(status: u16, kind: &'static str, detail: &'static str) -> Self {
-        let title = kinds::find(kind).map_or_else(|| kinds::reason(status), |k| k.title);
-        Self { status, kind, title, detail: Cow::Borrowed(detail) }
+        let known = if status == 502 { Some(&kinds::UPSTREAM_PROTOCOL) } else { kinds::find(kind) };
+        match known {
+            Some(known) => Self { status, ..Self::with_detail(known, detail) },
+            None => Self { status, kind, title: kinds::reason(status), detail: Cow::Borrowed(detail) },
+        }
     }
 }
 

@@ -271,3 +271,6 @@ impl fmt::Write for EscapedText<'_> {
         if cut { Err(fmt::Error) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,6 @@ impl io::Write for ProgramLine<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ mod line_sink;
 pub mod metrics;
 mod record;
 pub mod request_id;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 
 pub use init::{InitError, LogFormat, Options, Telemetry, init};
 pub use line_sink::LineSink;

@@ -23,6 +23,7 @@ use crate::listener::drain::Phase;
 use crate::sys::clock::Clock;
 use crate::telemetry::metrics::{Listener, Metrics, UpstreamTotals};
 use crate::telemetry::{RequestIds, WorkerMetrics, access_log};
+use crate::tls::DefaultIdentity;
 use crate::upstream::{UpstreamStats, Upstreams};
 use timers::{SWEEP_INTERVAL, Timers};
 
@@ -32,6 +33,8 @@ pub struct Shared {
     pub config: Config,
     /// The routing table and its companions.
     pub published: Arc<Published>,
+    /// The certificate of hosts without one of their own.
+    pub default: Arc<DefaultIdentity>,
     /// All counters, to which each worker adds its own.
     pub metrics: Arc<Metrics>,
     /// TLS towards clients.
@@ -137,7 +140,7 @@ impl Worker {
 }
 
 /// RFC 6797 section 6.1.
-fn hsts_value(hsts: &Hsts) -> Option<String> {
+pub(crate) fn hsts_value(hsts: &Hsts) -> Option<String> {
     let subdomains = if hsts.include_subdomains { "; includeSubDomains" } else { "" };
     let preload = if hsts.preload { "; preload" } else { "" };
     hsts.enabled.then(|| format!("max-age={}{subdomains}{preload}", hsts.max_age.as_secs()))
@@ -162,8 +165,12 @@ fn totals(stats: &UpstreamStats) -> UpstreamTotals {
             + stats.connect_timeout.get()
             + stats.connect_failed.get(),
         reuses: stats.reused.get(),
+        idle_closed: stats.idle_broken.get() + stats.idle_expired.get() + stats.idle_overflow.get(),
         ejections: stats.ejections.get(),
+        retries: stats.retries.get(),
+        retries_refused: stats.retries_refused.get(),
         idle: stats.idle.get(),
+        active: stats.active.get(),
     }
 }
 

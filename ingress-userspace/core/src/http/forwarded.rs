@@ -7,6 +7,7 @@ use httparse::Header;
 
 use super::field::{Field, classify};
 use super::head::is_value;
+use super::host::parse_authority;
 use super::request::RequestHead;
 
 /// How the client reached us.
@@ -101,10 +102,13 @@ pub(crate) fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, context
     let scheme = context.scheme.as_str().as_bytes();
     out.extend_from_slice(single(theirs, Field::XForwardedProto).filter(is_scheme).unwrap_or(scheme));
 
-    out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
-    match single(theirs, Field::XForwardedHost).filter(|v| super::parse_authority(v).is_ok()) {
-        Some(host) => out.extend_from_slice(host),
-        None => write_authority(out, head),
+    let host = single(theirs, Field::XForwardedHost).filter(|v| parse_authority(v).is_ok());
+    if host.is_some() || !head.host.is_empty() {
+        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+        match host {
+            Some(host) => out.extend_from_slice(host),
+            None => write_authority(out, head),
+        }
     }
 
     out.extend_from_slice(b"\r\nX-Forwarded-Port: ");

@@ -8,6 +8,8 @@ const fn invalid(detail: &'static str) -> Reject {
     Reject::bad("path-invalid", detail)
 }
 
+const BAD_BYTE: Reject = Reject::bad("target-invalid", "the path has a character that is not allowed");
+
 const ENCODED_SLASH_CLIMB: Reject =
     Reject::bad("path-ambiguous", "dot segments stand beside encoded slashes");
 
@@ -32,6 +34,7 @@ const ENCODED_SLASH_CLIMB: Reject =
 /// | `%` without two hexadecimal digits | refused | readers differ |
 /// | `;` and what follows it in a segment | kept | data in many APIs; see [`lenient_reading`] |
 /// | `..;x`, `.;x`: a dot segment with parameters | refused | servlet containers drop the parameters, then climb |
+/// | `%2F` or `%5C` after `;` in a segment | refused | servlet containers drop both, others see one more segment |
 /// | `\` | refused | some backends take it for `/`; browsers never send it |
 /// | space, control, non-ASCII, `?`, `#` | refused | not allowed in a path (RFC 3986 section 3.3) |
 /// | other characters that RFC 3986 does not allow raw, such as `"`, `<`, `>`, `^`, `` ` ``, `{`, <code>&#124;</code>, `}`, `[`, `]` | kept | browsers send some of them, nobody misreads them |
@@ -48,7 +51,7 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, Reject> {
             // A dot or another slash after a slash: perhaps a dot segment, surely a double slash.
             Class::Structure => plain &= previous != b'/',
             Class::Special => plain = false,
-            Class::Refused => return Err(invalid("the path has a character that is not allowed")),
+            Class::Refused => return Err(BAD_BYTE),
         }
         previous = byte;
     }
@@ -164,12 +167,18 @@ fn without_parameters(segment: &str) -> &str {
     segment.split(';').next().unwrap_or(segment)
 }
 
-/// Refuses a segment that a lenient backend would take for a dot segment; says whether it has an encoded slash.
+/// Refuses a segment in which lenient backends would find a dot segment, or differ from each other; says whether it has an encoded slash.
 fn check_lenient_segment(segment: &str) -> Result<bool, Reject> {
     if !segment.contains(['%', ';']) {
         return Ok(false);
     }
     let lenient = decode_lenient(segment);
+    if lenient.find(';').is_some_and(|parameters| lenient[parameters..].contains('/')) {
+        return Err(Reject::bad(
+            "path-ambiguous",
+            "an encoded slash stands among the parameters of a segment",
+        ));
+    }
     for part in lenient.split('/') {
         if matches!(without_parameters(part), "." | "..") {
             return Err(Reject::bad(

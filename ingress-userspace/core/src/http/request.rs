@@ -105,9 +105,11 @@ pub fn parse_request_resumed<'b, 's: 'b>(
     storage: &'b mut [MaybeUninit<Header<'s>>],
     limits: &HeadLimits,
 ) -> Result<Option<RequestHead<'b>>, Reject> {
-    let end = scan
-        .advance(buf, true, limits.headers)
-        .map_err(|e| start_line_first(*scan, buf, limits, e.into()))?;
+    let end = match scan.advance(buf, true, limits.headers) {
+        Ok(end) => end,
+        Err(error @ (HeadError::BareLf | HeadError::EmptyLine)) => return Err(error.into()),
+        Err(error) => return Err(start_line_first(*scan, buf, limits, error.into())),
+    };
     match end {
         Some(end) if end <= limits.head => parse_complete(*scan, &buf[..end], storage, limits).map(Some),
         Some(_) => Err(start_line_first(*scan, buf, limits, HeadError::TooLarge.into())),
@@ -136,8 +138,9 @@ fn parse_complete<'b, 's: 'b>(
 ) -> Result<RequestHead<'b>, Reject> {
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(&head[scan.start()..], storage) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(MALFORMED),
+        Ok(httparse::Status::Complete(length)) if length == head.len() - scan.start() => {}
+        // The two readers of line ends disagree: neither is believed.
+        Ok(_) => return Err(MALFORMED),
         Err(error) => return Err(start_line_first(scan, head, limits, refuse(error))),
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
@@ -181,7 +184,10 @@ const VERSION: Reject =
 fn refuse(error: httparse::Error) -> Reject {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyFields.into(),
-        httparse::Error::HeaderName | httparse::Error::HeaderValue => HeadError::Field(error).into(),
+        // The start line is fine, or the caller would have told.
+        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
+            HeadError::Field(error).into()
+        }
         _ => MALFORMED,
     }
 }
@@ -202,9 +208,10 @@ fn check_start_line(scan: HeadScan, buf: &[u8], limits: &HeadLimits) -> Result<(
         return Err(if target.starts_with('/') { VERSION } else { MALFORMED });
     };
     match version {
-        b"HTTP/1.0" | b"HTTP/1.1" if words.next().is_none() => {}
+        _ if words.next().is_some() => return Err(MALFORMED),
+        b"HTTP/1.0" | b"HTTP/1.1" => {}
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if words.next().is_none() && major.is_ascii_digit() && minor.is_ascii_digit() =>
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             return Err(VERSION);
         }
@@ -233,13 +240,17 @@ fn check_unfinished_start_line(line: &[u8], limits: &HeadLimits) -> Result<(), R
         return Err(MALFORMED);
     }
     let rest = &line[method.len() + 1..];
-    let target = &rest[..memchr(b' ', rest).unwrap_or(rest.len())];
-    if target.len() > limits.uri {
+    let end = memchr(b' ', rest).unwrap_or(rest.len());
+    if end > limits.uri {
         return Err(URI_TOO_LONG);
     }
     // The CR of an HTTP/0.9 line ends it.
-    let target = target.strip_suffix(b"\r").unwrap_or(target);
-    if target.iter().all(u8::is_ascii_graphic) { Ok(()) } else { Err(BAD_TARGET) }
+    let target = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+    if !target.iter().all(u8::is_ascii_graphic) {
+        return Err(BAD_TARGET);
+    }
+    // A space, the version and the CR of its line's end.
+    if rest.len() - end > " HTTP/1.1\r".len() { Err(MALFORMED) } else { Ok(()) }
 }
 
 const UNKNOWN_METHOD: Reject =

@@ -129,12 +129,12 @@ fn parse_complete<'b, 's: 'b>(
     let result =
         httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, storage);
     match result {
-        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(refuse(HeadError::TooManyFields)),
         Err(e @ (httparse::Error::HeaderName | httparse::Error::HeaderValue)) => {
             return Err(refuse(HeadError::Field(e)));
         }
-        Ok(httparse::Status::Partial) | Err(_) => return Err(STATUS_LINE),
+        Ok(_) | Err(_) => return Err(STATUS_LINE),
     }
     let (Some(minor), Some(status @ 100..=599)) = (parsed.version, parsed.code) else {
         return Err(STATUS_LINE);

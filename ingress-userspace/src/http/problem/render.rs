@@ -9,9 +9,6 @@ const REQUEST_ID_MAX: usize = 128;
 /// What the page may do: show itself. Nothing is loaded, and no other page frames it.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Methods in `Allow` of a 405, which RFC 9110 section 15.5.6 requires: all but CONNECT and TRACE.
-const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
 /// Renders a problem in the representation that the `Accept` field prefers: content type and content.
 pub fn render(problem: &Problem, request_id: &str, accept: Option<&[u8]>) -> (&'static str, Vec<u8>) {
     let format = Format::negotiate(accept);
@@ -36,9 +33,6 @@ pub fn response(
     push(&mut out, &["Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"]);
     if format == Format::Html {
         push(&mut out, &["Content-Security-Policy: ", PAGE_POLICY, "\r\n"]);
-    }
-    if problem.status == 405 {
-        push(&mut out, &["Allow: ", ALLOW, "\r\n"]);
     }
     push(&mut out, &["X-Request-Id: "]);
     push_request_id(&mut out, request_id);

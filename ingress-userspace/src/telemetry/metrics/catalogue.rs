@@ -59,12 +59,18 @@ families! {
         "Connections to endpoints that could not be opened.";
     UPSTREAM_REUSES = COUNTER "penstock_upstream_connection_reuses_total" []
         "Requests sent on a connection to an endpoint that was open already.";
+    UPSTREAM_IDLE_CLOSED = COUNTER "penstock_upstream_idle_connections_closed_total" []
+        "Idle connections to endpoints that were closed: broken, expired, or more than the pool keeps.";
     UPSTREAM_EJECTIONS = COUNTER "penstock_upstream_ejections_total" []
         "Times an endpoint was set aside after consecutive failures.";
     UPSTREAM_RETRIES = COUNTER "penstock_upstream_retries_total" []
         "Further attempts for a request whose attempt on an endpoint failed.";
+    UPSTREAM_RETRIES_REFUSED = COUNTER "penstock_upstream_retries_refused_total" []
+        "Further attempts that were not made because too many requests failed already.";
     UPSTREAM_IDLE = GAUGE "penstock_upstream_connections_idle" []
         "Connections to endpoints that wait for a request.";
+    UPSTREAM_ACTIVE = GAUGE "penstock_upstream_requests_active" []
+        "Requests in flight to endpoints, including those that wait for a connection.";
     LIMIT_HITS = COUNTER "penstock_limit_hits_total" ["limit"]
         "Times a limit was hit, by its name in the configuration.";
     WORKERS = GAUGE "penstock_workers" []

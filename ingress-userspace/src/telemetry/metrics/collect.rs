@@ -1,17 +1,17 @@
 //! A scrape: reads all counts, adds them up, gives them names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Add;
 use std::sync::{Arc, PoisonError};
 
 use ingress_core::objects::NamespacedName;
-use ingress_core::report::Severity;
 use prometheus::core::{Collector as PrometheusCollector, Desc};
 use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::Sources;
 use super::catalogue::{self as names, Family};
-use super::control::{ControlState, UpstreamTotals};
-use super::counters::{BUCKETS, Count, RouteTotals, Words};
+use super::control::{ControlState, UpstreamTotals, severity_label};
+use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
 use super::worker::{Listener, WorkerCounters};
@@ -44,7 +44,7 @@ impl PrometheusCollector for Collector {
         let mut scrape = Scrape::default();
         scrape.routes(&workers, control.as_ref());
         scrape.workers(&workers);
-        scrape.upstream(&workers, self.upstream_totals());
+        scrape.upstream(self.upstream_totals());
         if let Some(control) = &control {
             scrape.control(control);
         }
@@ -60,13 +60,7 @@ impl PrometheusCollector for Collector {
 impl Collector {
     fn upstream_totals(&self) -> UpstreamTotals {
         let upstreams = self.sources.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        upstreams.iter().map(|totals| totals()).fold(UpstreamTotals::default(), |a, b| UpstreamTotals {
-            connects: a.connects + b.connects,
-            connect_errors: a.connect_errors + b.connect_errors,
-            reuses: a.reuses + b.reuses,
-            ejections: a.ejections + b.ejections,
-            idle: a.idle + b.idle,
-        })
+        upstreams.iter().map(|totals| totals()).fold(UpstreamTotals::default(), Add::add)
     }
 
     fn logs(&self, scrape: &mut Scrape) {
@@ -180,14 +174,16 @@ impl Scrape {
         }
     }
 
-    fn upstream(&mut self, workers: &[Arc<WorkerCounters>], totals: UpstreamTotals) {
-        let retries = workers.iter().map(|w| Count::get(&w.retries)).sum::<u64>();
+    fn upstream(&mut self, totals: UpstreamTotals) {
         self.add(names::UPSTREAM_CONNECTS, &[], totals.connects as f64);
         self.add(names::UPSTREAM_CONNECT_ERRORS, &[], totals.connect_errors as f64);
         self.add(names::UPSTREAM_REUSES, &[], totals.reuses as f64);
+        self.add(names::UPSTREAM_IDLE_CLOSED, &[], totals.idle_closed as f64);
         self.add(names::UPSTREAM_EJECTIONS, &[], totals.ejections as f64);
-        self.add(names::UPSTREAM_RETRIES, &[], retries as f64);
+        self.add(names::UPSTREAM_RETRIES, &[], totals.retries as f64);
+        self.add(names::UPSTREAM_RETRIES_REFUSED, &[], totals.retries_refused as f64);
         self.add(names::UPSTREAM_IDLE, &[], totals.idle as f64);
+        self.add(names::UPSTREAM_ACTIVE, &[], totals.active as f64);
     }
 
     fn control(&mut self, control: &ControlState) {
@@ -199,7 +195,7 @@ impl Scrape {
         let mut findings: BTreeMap<_, usize> = BTreeMap::new();
         for report in control.reports.iter() {
             for finding in &report.findings {
-                let key = (report.object.kind.as_str(), severity(finding.severity), finding.reason);
+                let key = (report.object.kind.as_str(), severity_label(finding.severity), finding.reason);
                 *findings.entry(key).or_default() += 1;
             }
         }
@@ -222,14 +218,6 @@ impl Scrape {
         self.add(names::PROCESS_MAX_FDS, &[], process.max_fds);
         self.add(names::PROCESS_THREADS, &[], process.threads);
         self.add(names::PROCESS_START, &[], process.start_seconds);
-    }
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Refused => "refused",
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a scrape asks of others.
 
 use std::collections::HashSet;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::objects::NamespacedName;
-use ingress_core::report::ObjectReport;
+use ingress_core::report::{ObjectReport, Severity};
+use ingress_core::table::{Identity, RoutingTable};
 
 /// The state of the control plane at one moment.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,32 @@ pub struct ControlState {
     pub problems: usize,
 }
 
+impl ControlState {
+    /// What a table tells; the rest is left at its default.
+    pub fn of_table(table: &RoutingTable) -> Self {
+        let certificate = |identity: &Arc<Identity>| Certificate {
+            secret: identity.secret.clone(),
+            not_after: identity.not_after,
+        };
+        Self {
+            generation: table.generation(),
+            rules: table.rules().count(),
+            ingresses: table.rules().map(|rule| rule.ingress.clone()).collect(),
+            certificates: table.identities().map(certificate).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The word for a severity in metrics and dumps.
+pub(crate) fn severity_label(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Refused => "refused",
+    }
+}
+
 /// A certificate that is served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Certificate {
@@ -46,8 +74,34 @@ pub struct UpstreamTotals {
     pub connect_errors: u64,
     /// Requests on a connection that was open already.
     pub reuses: u64,
+    /// Idle connections that were closed, for whatever reason.
+    pub idle_closed: u64,
     /// Times an endpoint was ejected.
     pub ejections: u64,
+    /// Retries granted.
+    pub retries: u64,
+    /// Retries refused because the budget was used up.
+    pub retries_refused: u64,
     /// Connections that are idle now.
     pub idle: u64,
+    /// Requests in flight now.
+    pub active: u64,
+}
+
+impl Add for UpstreamTotals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connects: self.connects + other.connects,
+            connect_errors: self.connect_errors + other.connect_errors,
+            reuses: self.reuses + other.reuses,
+            idle_closed: self.idle_closed + other.idle_closed,
+            ejections: self.ejections + other.ejections,
+            retries: self.retries + other.retries,
+            retries_refused: self.retries_refused + other.retries_refused,
+            idle: self.idle + other.idle,
+            active: self.active + other.active,
+        }
+    }
 }

@@ -123,20 +123,29 @@ pub mod limit {
 
 /// How an attempt on a backend fails; a leading `upstream-`, as kinds of problem have, is dropped.
 pub(super) const UPSTREAM_ERRORS: &[&str] = &[
-    "connect",
+    "no-endpoints",
+    "endpoints-busy",
+    "endpoints-ejected",
+    "connect-refused",
     "connect-timeout",
+    "connect-failed",
     "timeout",
     "protocol",
     "closed",
     "reset",
     "stale",
-    "busy",
-    "no-endpoints",
 ];
 
-/// How a connection breaks without a problem response, besides the kinds of problem.
-pub(super) const BROKEN: &[&str] =
-    &["client-closed", "client-reset", "client-timeout", "idle-timeout", "total-timeout", "drain-timeout"];
+/// How a request ends badly, besides the kinds of problem and the failures above.
+pub(super) const BROKEN: &[&str] = &[
+    "client-closed",
+    "client-reset",
+    "client-timeout",
+    "idle-timeout",
+    "total-timeout",
+    "drain-timeout",
+    "upstream-reset",
+];
 
 /// TLS versions, as rustls and OpenSSL spell them.
 pub(super) const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];

@@ -9,7 +9,8 @@ mod control;
 mod counters;
 mod labels;
 mod process;
-mod tls;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::fmt;
@@ -17,9 +18,10 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use prometheus::{Registry, TextEncoder};
 
+pub use super::tls::HandshakeError;
+pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, UpstreamTotals};
 pub use labels::limit;
-pub use tls::HandshakeError;
 pub use worker::{Listener, WorkerMetrics};
 
 use super::{LineSink, Telemetry};
@@ -37,7 +39,10 @@ struct WordLists {
 /// All kinds of problem; and these with all other ways in which a request can end badly.
 static WORDS: LazyLock<WordLists> = LazyLock::new(|| {
     let problems: Vec<_> = worker::problem_names().collect();
-    let errors: Vec<_> = problems.iter().chain(labels::BROKEN).copied().collect();
+    let mut errors: Vec<_> =
+        problems.iter().chain(labels::BROKEN).chain(labels::UPSTREAM_ERRORS).copied().collect();
+    errors.sort_unstable();
+    errors.dedup();
     WordLists { problems: problems.leak(), errors: errors.leak() }
 });
 

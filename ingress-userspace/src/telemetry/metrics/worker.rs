@@ -9,8 +9,8 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
-use super::tls::HandshakeError;
 use crate::http::problem::kinds;
+use crate::telemetry::tls::HandshakeError;
 use crate::telemetry::{RequestRecord, access_log};
 
 type Routes = HashMap<NamespacedName, Arc<RouteCounters>, RandomState>;
@@ -58,7 +58,6 @@ pub(super) struct WorkerCounters {
     pub(super) limit_hits: Words,
     pub(super) problems: Words,
     pub(super) errors: Words,
-    pub(super) retries: Count,
     /// The same counters as in the worker's own map, for whoever reads.
     routes: Mutex<Routes>,
 }
@@ -95,7 +94,6 @@ impl WorkerMetrics {
             limit_hits: Words::new(labels::limit::ALL),
             problems: Words::new(words.problems),
             errors: Words::new(words.errors),
-            retries: Count::default(),
             routes: Mutex::default(),
         };
         Self { counters: Arc::new(counters), routes: RefCell::default() }
@@ -112,9 +110,6 @@ impl WorkerMetrics {
             Some(rule) => self.record_route(&rule.ingress, record),
         }
         self.counters.methods[method_index(record.method)].add(1);
-        if record.retries > 0 {
-            self.counters.retries.add(u64::from(record.retries));
-        }
         if let Some(class) = record.error_class {
             self.counters.errors.add(class);
         }
@@ -166,8 +161,8 @@ impl WorkerMetrics {
         self.counters.limit_hits.add(name);
     }
 
-    /// An attempt on a backend failed: `connect`, `connect-timeout`, `timeout`, `protocol`, `closed`, `reset`, `stale`,
-    /// `busy`, `no-endpoints`; or the kind of the problem that follows from it.
+    /// An attempt on a backend failed: the class of a failed connect, or `timeout`, `protocol`, `closed`, `reset`,
+    /// `stale`, or the kind of the problem that follows from it.
     pub fn upstream_error(&self, kind: &'static str) {
         self.counters.upstream_errors.add(kind.strip_prefix("upstream-").unwrap_or(kind));
     }
