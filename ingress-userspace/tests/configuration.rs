@@ -1,4 +1,5 @@
 //! The configuration reference says what the program does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use penstock::config::Config;
 

@@ -1,4 +1,5 @@
 //! The contract of `penstock::relay`, run against every rung over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::poll_fn;
 use std::io;
@@ -99,6 +100,7 @@ async fn a_reset_is_the_sources_or_the_sinks<R: Relay>(relay: R) {
 
 fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(stream);
 }
 
 /// A sink that takes what the test allows, so that back-pressure can be seen without waiting for socket buffers.

@@ -12,7 +12,7 @@ use std::process::Command;
 use clap::Args;
 
 use crate::packages::{self, Package, is_root};
-use crate::shell::{Outcome, cargo, cargo_home, find, output, root, run as run_command};
+use crate::shell::{Outcome, cargo, cargo_home, find, output, root, run as run_command, target};
 
 /// Options of `cargo xtask build-ebpf`.
 #[derive(Args)]
@@ -158,21 +158,21 @@ fn ensure_linker(toolchain: Toolchain) -> Outcome {
 /// Compiles and links the programs, and strips what depends on the build.
 fn build(toolchain: Toolchain) -> Outcome<Vec<u8>> {
     let source = root().join("ingress-ebpf");
-    let target = root().join("target/ebpf");
+    let directory = target().join("ebpf");
     run_command(compiler(toolchain).current_dir(&source).args(["fetch", "--locked"]))?;
     let mut build = compiler(toolchain);
     build
         .current_dir(&source)
         .args(["build", "--locked", "--release", "--target", "bpfel-unknown-none", "--target-dir"])
-        .arg(&target)
+        .arg(&directory)
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags()?)
         .env("PATH", path_with_cargo_bin());
     if matches!(toolchain, Toolchain::Nightly) {
         build.args(["-Z", "build-std=core"]);
     }
     run_command(&mut build)?;
-    let linked = target.join("bpfel-unknown-none/release/penstock");
-    let stripped = target.join("penstock.bpf.o");
+    let linked = directory.join("bpfel-unknown-none/release/penstock");
+    let stripped = directory.join("penstock.bpf.o");
     let strip = ["llvm-strip-22", "llvm-strip"].into_iter().find_map(find).ok_or("llvm-strip is missing")?;
     run_command(Command::new(strip).arg("--strip-debug").arg(linked).arg("-o").arg(&stripped))?;
     Ok(fs::read(stripped)?)

@@ -7,7 +7,7 @@ use std::thread;
 
 use clap::Args;
 
-use crate::shell::{Outcome, cargo, ensure_cargo_tool, in_ci, output, root, run as run_command};
+use crate::shell::{Outcome, cargo, ensure_cargo_tool, in_ci, output, root, run as run_command, target};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(Args)]
@@ -85,8 +85,8 @@ fn run_batch(targets: &[String], seconds: u32) -> Outcome<Vec<String>> {
 }
 
 /// Where a target's output goes: a pipe that is not read would block it.
-fn log(target: &str) -> PathBuf {
-    root().join(format!("target/fuzz-{target}.log"))
+fn log(name: &str) -> PathBuf {
+    target().join(format!("fuzz-{name}.log"))
 }
 
 fn start(target: &str, seconds: u32) -> Outcome<Child> {

@@ -14,6 +14,13 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
+/// Where cargo puts what it builds: this program lies in `TARGET/PROFILE`.
+pub(crate) fn target() -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let target = own.as_deref().and_then(Path::parent).and_then(Path::parent);
+    target.map_or_else(|| root().join("target"), Path::to_path_buf)
+}
+
 /// Whether this is a CI run, where a skipped suite is a failure.
 pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
