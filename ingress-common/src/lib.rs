@@ -1,2 +1,17 @@
-//! The interface between the eBPF programs and userspace.
+//! The interface between the eBPF programs and userspace: map names, keys, values, and the decisions that both sides
+//! must agree on.
+//!
+//! Both sides compile this crate, so it is `no_std`, its types are `repr(C)` of integers without implicit padding, and
+//! their sizes are asserted.
+//!
+//! ```text
+//!  connection ─► sk_lookup program ─► FlowKey ─► STEER_RULES ─► Rule ─► verdict::decide
+//!                                                                          │
+//!                           STEER_COUNTERS ◄── Counters ◄── Pass | Steer ──┘──► STEER_SOCKETS[slot]
+//! ```
 #![no_std]
+
+pub mod abi;
+pub mod counters;
+pub mod flow;
+pub mod verdict;

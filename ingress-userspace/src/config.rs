@@ -79,7 +79,7 @@ impl Default for Hsts {
         // One year, as RFC 6797 section 6.1.1 uses in its examples. Subdomains may belong to other namespaces: off.
         Self {
             enabled: true,
-            max_age: Duration::from_secs(31_536_000),
+            max_age: Duration::from_hours(365 * 24),
             include_subdomains: false,
             preload: false,
         }
@@ -156,7 +156,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
-            response: Duration::from_secs(60),
+            response: Duration::from_mins(1),
             total: Duration::ZERO,
             connect: Duration::from_secs(5),
             drain: Duration::from_secs(30),
@@ -188,7 +188,7 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             idle_per_endpoint: 256,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             requests_per_endpoint: 10_000,
             outlier_failures: 5,
             outlier_ejection: Duration::from_secs(10),

@@ -1,11 +1,23 @@
 //! Penstock's I/O shell around `ingress-core`.
 
 pub mod admin;
+pub mod app;
+pub mod bpf;
+pub mod cli;
+pub mod commands;
 pub mod config;
 mod config_units;
 pub mod control;
 pub mod http;
+mod inspect;
+pub mod listener;
+pub mod relay;
+mod serve;
 pub mod sys;
 pub mod telemetry;
+mod text;
+pub mod tls;
+pub mod upstream;
+pub mod worker;
 
 pub use config_units::{ByteSize, Cidr};

@@ -1,2 +1,7 @@
-//! Penstock.
-fn main() {}
+//! `penstock`: a Kubernetes Ingress controller and proxy.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    penstock::app::main()
+}

@@ -1,2 +1,72 @@
-//! Developer commands.
-fn main() {}
+//! Every developer command of Penstock: `cargo xtask COMMAND`.
+//!
+//! ```text
+//!  demo ─► packages ─► certificates ─► backends + penstock serve, until Ctrl-C
+//!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
+//!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
+//!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
+//!  build-ebpf ─► the committed object, or the proof that it is what the sources give
+//!  fuzz ─► every target for a while
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+mod bench;
+mod demo;
+mod ebpf;
+mod fuzz;
+mod lint;
+mod packages;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every developer command of Penstock.", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve HTTP on the loopback address, answering with what was asked: a backend to try things with.
+    Backend(demo::backend::Arguments),
+    /// Measure Penstock beside nginx and HAProxy.
+    Bench(Box<bench::BenchArgs>),
+    /// Build the eBPF object that the penstock binary embeds.
+    BuildEbpf(ebpf::Arguments),
+    /// Start two sample backends and Penstock in front of them, until Ctrl-C.
+    Demo(demo::Arguments),
+    /// Run every fuzz target for a while.
+    Fuzz(fuzz::Arguments),
+    /// Check formatting, lints, house rules, dependencies and documentation.
+    Lint,
+    /// Install what the tests need and run every suite.
+    Test(test::Arguments),
+    /// Check the house rules that no other tool checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Backend(arguments) => demo::backend::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::BuildEbpf(arguments) => ebpf::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Lint => lint::run_all(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

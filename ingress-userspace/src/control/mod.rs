@@ -5,7 +5,12 @@
 //!  (manifests)             (pure)          (ArcSwap)
 //! ```
 
+mod default_certificate;
+mod findings;
 pub mod manifests;
+pub mod publish;
 pub mod source;
 
+pub use default_certificate::DefaultCertificate;
+pub use publish::{Published, run};
 pub use source::{Batch, ObjectSource, SourceProblem};

@@ -1,3 +1,4 @@
 //! HTTP towards clients.
 
+pub(crate) mod h1;
 pub mod problem;

@@ -1,3 +1,4 @@
 //! The operating system: clock, sockets, socket options. `unsafe` is allowed here and in `bpf` only.
 
 pub mod clock;
+pub mod rng;

@@ -10,7 +10,7 @@ use super::TranslateOptions;
 use super::backend::{BackendKey, parse_reference};
 use super::created;
 use super::names::{is_label, is_subdomain, parse_host, shown};
-use super::path::{ACME_CHALLENGE, parse_path, parse_type};
+use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
 use super::reason;
 use super::tls::{Claim, read_claims};
 use crate::objects::NamespacedName;
@@ -187,7 +187,8 @@ impl Reader<'_> {
         let backend = self.backend(&entry.backend, &backend_field);
         let challenge = path.starts_with(ACME_CHALLENGE)
             || (path_type == PathType::Prefix && *path == *trim(ACME_CHALLENGE));
-        let acme_http01 = challenge && (self.marked || (self.solver)(&backend.service));
+        let marked = self.marked || (!backend.is_refused() && (self.solver)(&backend.service));
+        let acme_http01 = challenge && marked;
         let tls = self.covered(host);
         if !acme_http01 && !self.may_serve(at, host, tls) {
             return;
@@ -220,7 +221,15 @@ impl Reader<'_> {
         let written =
             if written.is_empty() && entry.path_type == "ImplementationSpecific" { "/" } else { written };
         match parse_path(written, path_type) {
-            Ok(path) => Some((path, path_type)),
+            Ok(ParsedPath { path, rewritten }) => {
+                if rewritten {
+                    let message =
+                        format!("requests are normalised before they are matched; the path is {path}");
+                    let field = format!("{field}.path");
+                    self.draft.findings.push(Finding::info(reason::PATH_NORMALIZED, field, message));
+                }
+                Some((path, path_type))
+            }
             Err(why) => {
                 let message = format!("the path {} {why}; it is not served", shown(written));
                 self.refuse(reason::PATH_INVALID, format!("{field}.path"), message);

@@ -23,6 +23,7 @@ mod path;
 pub mod reason;
 mod reports;
 mod secrets;
+mod single;
 mod slots;
 mod tls;
 mod translator;
@@ -30,6 +31,7 @@ mod translator;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use options::{CONTROLLER_NAME, TranslateOptions};
+pub use single::read_identity;
 pub use translator::Translator;
 
 /// `creationTimestamp` in Unix seconds. An object without one was never seen by an API server, and counts as the youngest.

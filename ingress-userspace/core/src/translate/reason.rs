@@ -20,6 +20,7 @@ pub const KEY_MISMATCH: &str = "KeyMismatch";
 pub const NAME_INVALID: &str = "NameInvalid";
 pub const NO_BACKEND: &str = "NoBackend";
 pub const PATH_INVALID: &str = "PathInvalid";
+pub const PATH_NORMALIZED: &str = "PathNormalized";
 pub const PATH_TYPE_INVALID: &str = "PathTypeInvalid";
 pub const PLAINTEXT_REFUSED: &str = "PlaintextRefused";
 pub const PORT_NOT_FOUND: &str = "PortNotFound";

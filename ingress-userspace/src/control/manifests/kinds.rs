@@ -2,7 +2,7 @@
 
 use ingress_core::objects::Kind;
 
-use super::field::plain;
+use crate::text::plain;
 
 /// How an object of some apiVersion and kind is treated.
 #[derive(Debug, PartialEq, Eq)]

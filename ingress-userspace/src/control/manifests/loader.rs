@@ -14,11 +14,11 @@ use ingress_core::objects::{Change, Object, ObjectKey};
 use ingress_core::report::Severity;
 use inotify::Watches;
 
-use super::field::plain;
 use super::file::{self, Content, MAX_FILE};
 use super::walk::{Stamp, Walk, syntax};
 use super::watch::{Burst, Watched};
 use crate::control::{Batch, SourceProblem};
+use crate::text::plain;
 
 /// How often everything is looked at without an event: network file systems have none, nor have links' targets.
 const RECHECK: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@
 //! are passed over, links are followed, so that a mounted ConfigMap or Secret works. An object without a namespace is
 //! in `default`. Of an object that is there twice, the first by path is used.
 //!
-//! What was last good keeps serving: see [`file`] for files, and when the directory itself vanishes, it all stays until
+//! What was last good keeps serving: see [`mod@file`] for files, and when the directory itself vanishes, it all stays until
 //! the directory returns.
 
 mod field;
@@ -20,6 +20,9 @@ mod object;
 mod walk;
 mod watch;
 mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

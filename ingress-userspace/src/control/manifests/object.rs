@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::field::{FieldPath, Segment, plain};
+use super::field::{FieldPath, Segment};
 use super::kinds::{self, Reading};
 use super::yaml::Header;
+use crate::text::plain;
 
 /// The largest object that is read. The API server stores at most 1.5 MiB of one (etcd's request limit).
 const MAX_OBJECT: usize = 1_572_864;

@@ -7,7 +7,8 @@ use serde_saphyr::Spanned;
 use serde_saphyr::options::AliasLimits;
 use std::fmt;
 
-use super::field::{FieldPath, Segment, plain};
+use super::field::{FieldPath, Segment};
+use crate::text::plain;
 
 /// Nodes in one document. A List of 10,000 Ingresses has about a million.
 const MAX_NODES: usize = 4_000_000;

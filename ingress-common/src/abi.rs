@@ -1,0 +1,44 @@
+//! Names and sizes of what is loaded into the kernel, as `bpftool` shows them.
+//!
+//! The kernel keeps 15 bytes of a name, so none is longer.
+
+/// Version of everything in this crate that both sides must agree on. It stands in the eBPF object, and the loader
+/// refuses an object with another one.
+pub const ABI_VERSION: u32 = 1;
+
+/// Section of the object that holds the version alone; the loader makes a read-only map of it.
+pub const ABI_SECTION: &str = ".rodata.abi";
+
+/// The `sk_lookup` program that steers a new connection to a listening socket.
+pub const STEER_PROGRAM: &str = "penstock_steer";
+
+/// Hash map from [`FlowKey`](crate::flow::FlowKey) to [`Rule`](crate::flow::Rule): which address goes to which slot.
+pub const STEER_RULES: &str = "penstock_rules";
+
+/// Sockmap of listening sockets by slot.
+pub const STEER_SOCKETS: &str = "penstock_socks";
+
+/// Per-CPU array with one [`Counters`](crate::counters::Counters).
+pub const STEER_COUNTERS: &str = "penstock_count";
+
+/// Addresses that can be steered at once: listeners times the addresses of a node, with room to spare.
+pub const STEER_RULE_CAPACITY: usize = 1024;
+
+/// Listening sockets that can be steered to: one per listener and worker on a machine with 128 cores.
+pub const STEER_SOCKET_CAPACITY: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_keeps_whole_names() {
+        for name in [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_COUNTERS] {
+            assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.'),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! One Secret by itself: the default certificate belongs to no Ingress.
+
+use k8s_openapi::api::core::v1::Secret;
+use rustls::crypto::KeyProvider;
+
+use super::identity::load;
+use crate::objects::NamespacedName;
+use crate::report::Finding;
+use crate::table::Identity;
+
+/// Reads a certificate with its key from a Secret, with the checks that a Secret of an Ingress gets. The identity is
+/// bound to no host. `now` is the time in Unix seconds.
+pub fn read_identity(
+    name: &NamespacedName,
+    secret: &Secret,
+    keys: &dyn KeyProvider,
+    now: i64,
+) -> Result<Identity, Finding> {
+    let loaded = load(secret, keys, now).0;
+    let loaded =
+        loaded.map_err(|problem| Finding::refused(problem.reason, problem.field, problem.message))?;
+    Ok(Identity {
+        secret: name.clone(),
+        hosts: Vec::new(),
+        key: loaded.key,
+        not_before: loaded.not_before,
+        not_after: loaded.not_after,
+        fingerprint: loaded.fingerprint,
+    })
+}

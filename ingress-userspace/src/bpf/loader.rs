@@ -1,0 +1,114 @@
+//! Loads the embedded object, and steers connections with it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, SockMap};
+use aya::programs::{ProgramError, SkLookup};
+use aya::{Ebpf, EbpfError};
+use ingress_common::abi;
+use ingress_common::counters::Counters;
+use ingress_common::flow::{FlowKey, Rule};
+
+use super::plain::Plain;
+
+/// The object, aligned as its ELF structures need it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("penstock.bpf.o");
+
+/// Why eBPF cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    /// The object or one of its maps was refused.
+    #[error("cannot load the eBPF object (CAP_BPF and CAP_NET_ADMIN are needed): {0}")]
+    Load(#[from] EbpfError),
+    /// The verifier refused the program, or the kernel its attachment.
+    #[error("the kernel refused the eBPF program {name}: {0}", name = abi::STEER_PROGRAM)]
+    Program(#[from] ProgramError),
+    /// An operation on a map failed.
+    #[error("eBPF map: {0}")]
+    Map(#[from] MapError),
+    /// The network namespace of this thread cannot be opened.
+    #[error("cannot open the network namespace: {0}")]
+    Namespace(#[source] io::Error),
+    /// The object lacks what this program expects by this name.
+    #[error("the eBPF object has no {0}")]
+    Missing(&'static str),
+    /// The object was compiled with another version of the interface.
+    #[error("the eBPF object has interface version {found}, not {expected}", expected = abi::ABI_VERSION)]
+    Version {
+        /// The object's version.
+        found: u32,
+    },
+}
+
+/// Steers new connections to listening sockets of our choice. Dropping it detaches the program, and the kernel goes on
+/// by its own rules; connections that are open stay as they are.
+#[derive(Debug)]
+pub struct Steering {
+    ebpf: Ebpf,
+}
+
+impl Steering {
+    /// Loads the program and its maps. Until it is attached nothing changes.
+    pub fn load() -> Result<Self, BpfError> {
+        let mut ebpf = Ebpf::load(OBJECT)?;
+        let found = Array::<_, u32>::try_from(map(&ebpf, abi::ABI_SECTION)?)?.get(&0, 0)?;
+        if found != abi::ABI_VERSION {
+            return Err(BpfError::Version { found });
+        }
+        program(&mut ebpf)?.load()?;
+        Ok(Self { ebpf })
+    }
+
+    /// Attaches the program to the network namespace of the calling thread.
+    pub fn attach(&mut self) -> Result<(), BpfError> {
+        let namespace = File::open("/proc/thread-self/ns/net").map_err(BpfError::Namespace)?;
+        self.attach_to(namespace)
+    }
+
+    /// Attaches the program to a network namespace.
+    pub fn attach_to(&mut self, namespace: impl AsFd) -> Result<(), BpfError> {
+        program(&mut self.ebpf)?.attach(namespace)?;
+        Ok(())
+    }
+
+    /// Puts a listening TCP socket into a slot, in place of the one that is there.
+    pub fn fill(&mut self, slot: u32, listener: &impl AsRawFd) -> Result<(), BpfError> {
+        let mut sockets = SockMap::try_from(map_mut(&mut self.ebpf, abi::STEER_SOCKETS)?)?;
+        Ok(sockets.set(slot, listener, 0)?)
+    }
+
+    /// Steers connections to this address to a slot. While the slot is empty they are refused.
+    pub fn steer(&mut self, local: SocketAddr, slot: u32) -> Result<(), BpfError> {
+        let mut rules = HashMap::try_from(map_mut(&mut self.ebpf, abi::STEER_RULES)?)?;
+        Ok(rules.insert(Plain(FlowKey::tcp(local)), Plain(Rule { slot }), 0)?)
+    }
+
+    /// Leaves connections to this address to the kernel again.
+    pub fn release(&mut self, local: SocketAddr) -> Result<(), BpfError> {
+        let map = map_mut(&mut self.ebpf, abi::STEER_RULES)?;
+        let mut rules: HashMap<_, Plain<FlowKey>, Plain<Rule>> = HashMap::try_from(map)?;
+        Ok(rules.remove(&Plain(FlowKey::tcp(local)))?)
+    }
+
+    /// What became of the connections so far, on all CPUs.
+    pub fn counters(&self) -> Result<Counters, BpfError> {
+        let counters = PerCpuArray::<_, Plain<Counters>>::try_from(map(&self.ebpf, abi::STEER_COUNTERS)?)?;
+        Ok(counters.get(&0, 0)?.iter().map(|cpu| cpu.0).sum())
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut SkLookup, BpfError> {
+    let program = ebpf.program_mut(abi::STEER_PROGRAM).ok_or(BpfError::Missing(abi::STEER_PROGRAM))?;
+    Ok(program.try_into()?)
+}
+
+fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, BpfError> {
+    ebpf.map(name).ok_or(BpfError::Missing(name))
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, BpfError> {
+    ebpf.map_mut(name).ok_or(BpfError::Missing(name))
+}

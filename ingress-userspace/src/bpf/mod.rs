@@ -1,0 +1,9 @@
+//! The eBPF programs from userspace: what is loaded into the kernel, and what it tells.
+//!
+//! The object is compiled from `ingress-ebpf` and committed beside this file; `cargo xtask build-ebpf` makes it, and CI
+//! compares it with its sources.
+
+mod loader;
+mod plain;
+
+pub use loader::{BpfError, Steering};

@@ -1,0 +1,185 @@
+//! `penstock explain`: which rule, backend, certificate and policies serve a URL, and why others do not.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use ingress_core::http::{normalize_path, parse_authority};
+use ingress_core::table::{Candidate, Denied, Identity, RoutingTable, Rule, Verdict};
+
+use super::{certificate, fetch, load};
+use crate::config::Config;
+use crate::sys::clock::Clock;
+use crate::worker::hsts_value;
+
+/// The longest URL that is explained.
+const MAX_URL: usize = 64 * 1024;
+/// Rules that do not serve, told one by one.
+const MAX_OTHERS: usize = 100;
+
+/// Explains a URL by a directory of manifests; the error says what is wrong with the URL or the configuration.
+pub fn explain_directory(
+    directory: &Path,
+    url: &str,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<String, String> {
+    let loaded = load(directory, config, clock).map_err(|error| error.to_string())?;
+    let mut text = explain_text(&loaded.table, &loaded.default.current(), url, config)?;
+    // A manifest that cannot be read may be the answer to the question.
+    for problem in &loaded.problems {
+        let _ = writeln!(text, "note         {problem}");
+    }
+    Ok(text)
+}
+
+/// Asks a running Penstock at its admin address.
+pub fn explain_running(admin: SocketAddr, url: &str) -> Result<String, String> {
+    fetch::explain(admin, url)
+}
+
+/// Explains a URL by a table. `default` is the default certificate.
+pub fn explain_text(
+    table: &RoutingTable,
+    default: &Identity,
+    url: &str,
+    config: &Config,
+) -> Result<String, String> {
+    let target = Target::parse(url)?;
+    let rule = table.route(&target.host, &target.path);
+    let mut text = String::new();
+    let scheme = if target.tls { "https" } else { "http" };
+    line(&mut text, "request", &format!("{scheme}://{}{}", target.host, target.path));
+    line(&mut text, "answer", &answer(table, &target, rule.map(|rule| &**rule)));
+    if let Some(rule) = rule {
+        line(&mut text, "rule", &describe(rule));
+        let backend = table.backend(rule.backend);
+        let endpoints: Vec<_> =
+            backend.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        let endpoints = if endpoints.is_empty() { "no endpoint".to_owned() } else { endpoints.join(", ") };
+        line(&mut text, "backend", &format!("{}: {endpoints}", backend.label));
+    }
+    if target.tls {
+        let identity = table.identity(Some(&target.host)).map_or(default, |identity| identity);
+        line(&mut text, "certificate", &certificate::describe(identity));
+    }
+    for policy in policies(table, &target, rule.map(|rule| &**rule), config) {
+        line(&mut text, "policy", &policy);
+    }
+    others(&mut text, &table.explain(&target.host, &target.path));
+    Ok(text)
+}
+
+// Writing to a String does not fail, here and below.
+fn line(text: &mut String, word: &str, rest: &str) {
+    let _ = writeln!(text, "{word:<12} {rest}");
+}
+
+/// What is asked for.
+struct Target<'u> {
+    tls: bool,
+    host: Cow<'u, str>,
+    path: Cow<'u, str>,
+}
+
+impl<'u> Target<'u> {
+    fn parse(url: &'u str) -> Result<Self, String> {
+        if url.len() > MAX_URL {
+            return Err(format!("the URL is longer than {MAX_URL} bytes"));
+        }
+        let (scheme, rest) = url.split_once("://").ok_or("a URL is written https://host/path")?;
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err("the URL begins with https:// or http://".to_owned()),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let authority =
+            parse_authority(&rest.as_bytes()[..end]).map_err(|reject| reject.detail.to_owned())?;
+        // Neither query nor fragment take part in matching, and a fragment is never sent.
+        let path = rest[end..].split(['?', '#']).next().unwrap_or_default();
+        let path = if path.is_empty() { "/" } else { path };
+        let path = normalize_path(path)
+            .map_err(|reject| format!("the request is answered 400: {}", reject.detail))?;
+        Ok(Self { tls, host: authority.host, path })
+    }
+}
+
+/// The answer, with the reason if it does not come from a backend.
+fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> String {
+    let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
+    if !target.tls && !plaintext && (table.tls_host(&target.host) || rule.is_some()) {
+        return "308, redirected to https".to_owned();
+    }
+    let Some(rule) = rule else { return "404, no rule matches".to_owned() };
+    match rule.denied {
+        Some(Denied::TlsSecret) => {
+            "503, the Secret that spec.tls names is missing or refused; see the Ingress' report".to_owned()
+        }
+        Some(Denied::Backend) => {
+            "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()
+        }
+        None if table.backend(rule.backend).endpoints.is_empty() => "503, no endpoint is ready".to_owned(),
+        None => "from the backend".to_owned(),
+    }
+}
+
+fn policies(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>, config: &Config) -> Vec<String> {
+    let mut policies = Vec::new();
+    if target.tls
+        && rule.is_some_and(|rule| rule.tls && rule.denied.is_none())
+        && let Some(value) = hsts_value(&config.tls.hsts)
+    {
+        policies.push(format!("Strict-Transport-Security: {value}"));
+    }
+    if target.tls && table.tls_host(&target.host) {
+        policies.push("plain HTTP is redirected (308)".to_owned());
+    }
+    policies
+}
+
+/// A rule in one line.
+fn describe(rule: &Rule) -> String {
+    let host = if rule.host.is_empty() { "any host" } else { &rule.host };
+    let ingress = if rule.ingress.name.is_empty() {
+        "the configuration's default backend".to_owned()
+    } else {
+        format!("Ingress {}", rule.ingress)
+    };
+    let acme = if rule.acme_http01 { ", ACME HTTP-01 solver: also without TLS" } else { "" };
+    format!("{ingress}, {host}, {} {}{acme}", rule.path_type.as_str(), rule.path)
+}
+
+fn others(text: &mut String, candidates: &[Candidate]) {
+    let others = candidates.iter().filter(|candidate| candidate.verdict != Verdict::Serves);
+    for candidate in others.clone().take(MAX_OTHERS) {
+        let why = match &candidate.verdict {
+            Verdict::LosesTo { winner, because } => format!("{} wins: {because}", winner.label),
+            Verdict::NoMatch { because } => (*because).to_owned(),
+            Verdict::Serves => continue,
+        };
+        line(text, "not", &format!("{}: {why}", describe(&candidate.rule)));
+    }
+    match others.count().saturating_sub(MAX_OTHERS) {
+        0 => {}
+        more => line(text, "not", &format!("and {more} more rules")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_as_requests_are() {
+        let target = Target::parse("HTTPS://Shop.Example.:8443/a/../%62?c#d").unwrap();
+        assert_eq!((target.tls, &*target.host, &*target.path), (true, "shop.example", "/b"));
+        assert_eq!(Target::parse("http://h?x").unwrap().path, "/");
+        for url in
+            ["shop.example/", "ftp://h/", "https:///x", "https://u@h/", "https://h/%00", "https://h/../x"]
+        {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

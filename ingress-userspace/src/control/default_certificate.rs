@@ -1,0 +1,93 @@
+//! Keeps the default certificate at what its Secret holds.
+
+use std::sync::Arc;
+
+use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
+use ingress_core::report::{Finding, ObjectReport};
+use ingress_core::translate::{read_identity, reason};
+use k8s_openapi::api::core::v1::Secret;
+use rustls::crypto::KeyProvider;
+
+use crate::tls::DefaultIdentity;
+
+/// Watches the Secret that the configuration names, if it names one.
+pub struct DefaultCertificate {
+    identity: Arc<DefaultIdentity>,
+    keys: &'static dyn KeyProvider,
+    secret: Option<Arc<Secret>>,
+    finding: Option<Finding>,
+}
+
+impl DefaultCertificate {
+    /// `keys` reads the Secret's private key.
+    pub fn new(identity: Arc<DefaultIdentity>, keys: &'static dyn KeyProvider) -> Self {
+        Self { identity, keys, secret: None, finding: None }
+    }
+
+    /// Takes over what the changes say about the Secret.
+    pub fn observe(&mut self, changes: &[Change]) {
+        let Some(name) = self.identity.configured() else { return };
+        let key = ObjectKey { kind: Kind::Secret, name: name.clone() };
+        for change in changes {
+            match change {
+                Change::Upsert(Object::Secret(secret)) if Object::Secret(secret.clone()).key() == key => {
+                    self.secret = Some(Arc::clone(secret));
+                }
+                Change::Delete(deleted) if *deleted == key => self.secret = None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Serves what the Secret holds now; what was last good stays if that cannot be used.
+    pub fn evaluate(&mut self, now: i64) {
+        let Some(name) = self.identity.configured().cloned() else { return };
+        let read = match &self.secret {
+            Some(secret) => read_identity(&name, secret, self.keys, now),
+            None => Err(Finding::refused(reason::SECRET_NOT_FOUND, "", "the Secret does not exist")),
+        };
+        self.finding = match read {
+            Ok(identity) => {
+                // One certificate has one key, so an equal chain is the same identity.
+                if identity.key.cert != self.identity.current().key.cert {
+                    self.identity.set(identity);
+                }
+                None
+            }
+            Err(finding) => Some(self.explain(&name, finding)),
+        };
+    }
+
+    /// Whether the answer may change by time alone.
+    pub fn depends_on_time(&self, now: i64) -> bool {
+        let current = self.identity.current();
+        self.secret.is_some() && (self.finding.is_some() || now > current.not_after)
+    }
+
+    fn explain(&self, name: &NamespacedName, finding: Finding) -> Finding {
+        let serves = if self.identity.is_self_signed() {
+            "a self-signed certificate is served, which no client trusts"
+        } else {
+            "the last good certificate keeps serving"
+        };
+        let message = format!(
+            "{}; {name} is the default certificate (tls.defaultCertificate): {serves}",
+            finding.message
+        );
+        Finding { message, ..finding }
+    }
+
+    /// Adds what is wrong with the Secret to the reports, which stay sorted.
+    pub fn report(&self, reports: &mut Vec<ObjectReport>) {
+        let (Some(name), Some(finding)) = (self.identity.configured(), &self.finding) else { return };
+        let object = ObjectKey { kind: Kind::Secret, name: name.clone() };
+        match reports.binary_search_by(|report| report.object.cmp(&object)) {
+            Ok(at) => {
+                let mut findings = std::mem::take(&mut reports[at].findings);
+                findings.push(finding.clone());
+                reports[at] = ObjectReport::new(object, findings);
+            }
+            Err(at) => reports.insert(at, ObjectReport::new(object, vec![finding.clone()])),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the control plane gives to everybody else, and the loop that makes it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use ingress_core::objects::Change;
+use ingress_core::report::ObjectReport;
+use ingress_core::table::RoutingTable;
+use ingress_core::translate::Translator;
+use tokio::sync::watch;
+
+use super::findings::FindingsLog;
+use super::{Batch, DefaultCertificate, ObjectSource, SourceProblem};
+use crate::sys::clock::Clock;
+
+/// Certificates become valid and expire by the wall clock, which may be set while we sleep: it is looked at this often.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// The routing table and what is known about its making. Each part is one pointer, so readers never wait.
+pub struct Published {
+    table: ArcSwap<RoutingTable>,
+    reports: ArcSwap<Vec<ObjectReport>>,
+    problems: ArcSwap<Vec<SourceProblem>>,
+    ready: AtomicBool,
+    /// Milliseconds since the epoch.
+    at: AtomicU64,
+    batches: watch::Sender<u64>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Published {
+    /// An empty table, not ready.
+    pub fn new() -> Self {
+        Self {
+            table: ArcSwap::default(),
+            reports: ArcSwap::default(),
+            problems: ArcSwap::default(),
+            ready: AtomicBool::new(false),
+            at: AtomicU64::new(0),
+            batches: watch::Sender::new(0),
+        }
+    }
+
+    /// The table to serve a request with. The guard is cheap, and must not be held across an await for long: keep an
+    /// `Arc` of the part that is needed.
+    pub fn table(&self) -> Guard<Arc<RoutingTable>> {
+        self.table.load()
+    }
+
+    /// Findings about objects, sorted by object.
+    pub fn reports(&self) -> Arc<Vec<ObjectReport>> {
+        self.reports.load_full()
+    }
+
+    /// What the source cannot read, sorted.
+    pub fn problems(&self) -> Arc<Vec<SourceProblem>> {
+        self.problems.load_full()
+    }
+
+    /// Whether a table made of everything that the source holds has been published. Once true, it stays: the last
+    /// table serves whatever happens to the source.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// When the table was published, since the epoch.
+    pub fn published_at(&self) -> Duration {
+        Duration::from_millis(self.at.load(Ordering::Relaxed))
+    }
+
+    /// Counts what was published; changes after all parts are in place.
+    pub fn batches(&self) -> watch::Receiver<u64> {
+        self.batches.subscribe()
+    }
+
+    /// Publishes a table by one pointer swap, and what is known about it. `synced`: the table is made of everything
+    /// that the source holds.
+    pub fn publish(
+        &self,
+        table: Arc<RoutingTable>,
+        reports: Vec<ObjectReport>,
+        problems: Vec<SourceProblem>,
+        synced: bool,
+        now: Duration,
+    ) {
+        if table.generation() != self.table.load().generation() {
+            let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            self.at.store(millis, Ordering::Relaxed);
+            self.table.store(table);
+        }
+        self.reports.store(Arc::new(reports));
+        self.problems.store(Arc::new(problems));
+        if synced && !self.ready.swap(true, Ordering::AcqRel) {
+            tracing::info!("ready: the first complete table is published");
+        }
+        self.batches.send_modify(|count| *count += 1);
+    }
+}
+
+/// Applies batches as they come and publishes the table that follows from each, until `shutdown` ends or the source does.
+/// When the source has ended, the last table stays, and `shutdown` is awaited.
+pub async fn run(
+    mut source: impl ObjectSource,
+    translator: Translator,
+    default: DefaultCertificate,
+    published: Arc<Published>,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut maker = Some(Maker { translator, default });
+    let mut log = FindingsLog::default();
+    tokio::pin!(shutdown);
+    loop {
+        let batch = tokio::select! {
+            () = &mut shutdown => return,
+            batch = source.next() => batch,
+            () = tokio::time::sleep(CLOCK_CHECK) => {
+                let now = unix(&*clock);
+                if !maker.as_ref().is_some_and(|maker| maker.is_due(now)) {
+                    continue;
+                }
+                Some(Batch { problems: published.problems().to_vec(), synced: published.ready(), ..Batch::default() })
+            }
+        };
+        let Some(batch) = batch else {
+            tracing::error!("the source of objects has ended; the last table keeps serving");
+            return shutdown.await;
+        };
+        let Batch { changes, problems, synced } = batch;
+        let Some(made) = make(&mut maker, changes, unix(&*clock)).await else {
+            return shutdown.await;
+        };
+        log.tell(&made.reports, &problems);
+        let before = published.table().generation();
+        let after = made.table.generation();
+        published.publish(made.table, made.reports, problems, synced, clock.since_epoch());
+        if after != before {
+            tracing::info!(generation = after, "published a routing table");
+        }
+    }
+}
+
+fn unix(clock: &dyn Clock) -> i64 {
+    i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What makes tables.
+struct Maker {
+    translator: Translator,
+    default: DefaultCertificate,
+}
+
+/// What it made.
+struct Made {
+    table: Arc<RoutingTable>,
+    reports: Vec<ObjectReport>,
+}
+
+impl Maker {
+    fn is_due(&self, now: i64) -> bool {
+        self.translator.next_deadline().is_some_and(|deadline| deadline <= now)
+            || self.default.depends_on_time(now)
+    }
+
+    fn apply(&mut self, changes: Vec<Change>, now: i64) -> Made {
+        self.default.observe(&changes);
+        self.default.evaluate(now);
+        let table = self.translator.apply(changes, now);
+        let mut reports = self.translator.reports();
+        self.default.report(&mut reports);
+        Made { table, reports }
+    }
+}
+
+/// Applies changes on another thread: a first table of thousands of objects takes a while, in which probes are answered.
+/// `None` if that has failed, which leaves no maker.
+async fn make(maker: &mut Option<Maker>, changes: Vec<Change>, now: i64) -> Option<Made> {
+    let mut owned = maker.take()?;
+    let work = tokio::task::spawn_blocking(move || {
+        let made = owned.apply(changes, now);
+        (owned, made)
+    });
+    match work.await {
+        Ok((owned, made)) => {
+            *maker = Some(owned);
+            Some(made)
+        }
+        Err(error) => {
+            tracing::error!(%error, "no table can be made any more; the last one keeps serving");
+            None
+        }
+    }
+}
+
+/// The table and the reports that follow from a set of objects, made once.
+pub fn translate_once(
+    translator: Translator,
+    default: DefaultCertificate,
+    changes: Vec<Change>,
+    clock: &dyn Clock,
+) -> (Arc<RoutingTable>, Vec<ObjectReport>) {
+    let Made { table, reports } = Maker { translator, default }.apply(changes, unix(clock));
+    (table, reports)
+}

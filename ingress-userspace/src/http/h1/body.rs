@@ -1,0 +1,256 @@
+//! Message bodies on their way: the known length goes through the relay, the others are framed anew.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use ingress_core::http::{
+    BodyLength, CHUNK_END, ChunkedDecoder, Event, LAST_CHUNK, Reject, write_chunk_header,
+};
+
+use crate::relay::{Budget, Duplex, End, OneWay, scratch};
+
+/// Why a body ended.
+#[derive(Debug)]
+pub(crate) enum BodyEnd {
+    /// All of it was handed over.
+    Complete,
+    /// All of it was handed over, and its source sent more than that.
+    CompleteWithExcess,
+    /// The source ended too early.
+    Truncated,
+    /// Its framing is refused.
+    Malformed(Reject),
+    /// It is longer than the limit.
+    TooLarge,
+    /// The source failed.
+    Source,
+    /// The sink failed.
+    Sink,
+}
+
+impl From<End> for BodyEnd {
+    fn from(end: End) -> Self {
+        match end {
+            End::Complete => Self::Complete,
+            End::Truncated => Self::Truncated,
+            End::Source(_) => Self::Source,
+            End::Sink(_) => Self::Sink,
+        }
+    }
+}
+
+/// How a body is framed where it comes from.
+#[derive(Debug)]
+enum Source {
+    Known(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+/// A body, from its first byte to its end.
+#[derive(Debug)]
+pub(crate) struct Body {
+    source: Source,
+    /// Whether the receiver gets chunks; otherwise plain bytes.
+    chunked_out: bool,
+    /// Largest payload; 0 is no limit.
+    limit: u64,
+    payload: u64,
+    complete: bool,
+    /// What moves plain bytes of known length, once it has begun.
+    relay: Option<OneWay>,
+    /// Framed and not yet taken by the sink.
+    pending: Vec<u8>,
+    sent: usize,
+}
+
+impl Body {
+    /// A request's body as it was announced; chunks go on as chunks.
+    pub(crate) fn request(length: BodyLength, limit: u64) -> Self {
+        Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit)
+    }
+
+    /// A response's body as it was announced. Chunks go out only if the source is chunked or ends by close.
+    pub(crate) fn response(length: BodyLength, chunked_out: bool) -> Self {
+        Self::new(length, ChunkedDecoder::response(), chunked_out, 0)
+    }
+
+    fn new(length: BodyLength, decoder: ChunkedDecoder, chunked_out: bool, limit: u64) -> Self {
+        let source = match length {
+            BodyLength::Empty => Source::Known(0),
+            BodyLength::Known(bytes) => Source::Known(bytes),
+            BodyLength::Chunked => Source::Chunked(decoder),
+            BodyLength::UntilClose => Source::UntilClose,
+        };
+        Self {
+            complete: matches!(source, Source::Known(0)),
+            source,
+            chunked_out,
+            limit,
+            payload: 0,
+            relay: None,
+            pending: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Whether the end of the body has been read.
+    pub(crate) fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether the end of the body has been read and handed over.
+    pub(crate) fn delivered(&self) -> bool {
+        self.complete && self.sent == self.pending.len()
+    }
+
+    /// Whether bytes wait for the sink, rather than for the source.
+    pub(crate) fn waits_for_sink(&self) -> bool {
+        self.sent < self.pending.len() || self.relay.as_ref().is_some_and(OneWay::waits_for_sink)
+    }
+
+    /// Puts bytes that are framed already before what comes.
+    pub(crate) fn begin_with(&mut self, framed: Vec<u8>) {
+        self.pending = framed;
+        self.sent = 0;
+    }
+
+    /// Bytes of payload so far.
+    pub(crate) fn payload(&self) -> u64 {
+        self.payload + self.relay.as_ref().map_or(0, OneWay::moved)
+    }
+
+    /// Frames bytes that were read into `out`; returns how many belong to the body.
+    pub(crate) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, BodyEnd> {
+        let used = match &mut self.source {
+            Source::Known(left) => {
+                let used = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= used as u64;
+                self.complete = *left == 0;
+                out.extend_from_slice(&bytes[..used]);
+                self.payload += used as u64;
+                used
+            }
+            Source::UntilClose => {
+                push(out, bytes, self.chunked_out);
+                self.payload += bytes.len() as u64;
+                bytes.len()
+            }
+            Source::Chunked(_) => self.feed_chunked(bytes, out)?,
+        };
+        if self.limit != 0 && self.payload > self.limit { Err(BodyEnd::TooLarge) } else { Ok(used) }
+    }
+
+    fn feed_chunked(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, BodyEnd> {
+        let Source::Chunked(decoder) = &mut self.source else { return Ok(0) };
+        let mut used = 0;
+        while !self.complete {
+            let decoded = decoder.decode(&bytes[used..]).map_err(BodyEnd::Malformed)?;
+            let start = used;
+            used += decoded.consumed;
+            match decoded.event {
+                Event::NeedMore => break,
+                Event::Data(range) => {
+                    self.payload += range.len() as u64;
+                    push(out, &bytes[start + range.start..start + range.end], self.chunked_out);
+                }
+                Event::End => {
+                    self.complete = true;
+                    if self.chunked_out {
+                        out.extend_from_slice(LAST_CHUNK);
+                    }
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// Moves on until the end or until a socket is not ready. What was read past the end of the body goes to `excess`.
+    pub(crate) fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        excess: &mut Vec<u8>,
+        mut progress: impl FnMut(u64),
+    ) -> Poll<BodyEnd> {
+        loop {
+            if ready!(self.poll_drain(cx, sink, &mut progress)).is_err() {
+                return Poll::Ready(BodyEnd::Sink);
+            }
+            if self.complete {
+                return Poll::Ready(BodyEnd::Complete);
+            }
+            if let Source::Known(left) = self.source {
+                let relay = self.relay.get_or_insert_with(|| OneWay::new(Budget::Bytes(left), &[]));
+                let end = ready!(relay.poll(cx, source, sink, &mut progress));
+                self.complete = matches!(end, End::Complete);
+                return Poll::Ready(end.into());
+            }
+            let step = scratch::with(|buffer| self.poll_read(cx, source, buffer, excess));
+            if let Err(end) = ready!(step) {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    fn poll_drain<T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<io::Result<()>> {
+        while self.sent < self.pending.len() {
+            let taken = ready!(sink.poll_write(cx, &self.pending[self.sent..]))?;
+            self.sent += taken;
+            progress(taken as u64);
+        }
+        self.pending.clear();
+        self.sent = 0;
+        sink.poll_flush(cx)
+    }
+
+    fn poll_read<S: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        buffer: &mut [u8],
+        excess: &mut Vec<u8>,
+    ) -> Poll<Result<(), BodyEnd>> {
+        let read = ready!(source.poll_read(cx, buffer)).map_err(|_| BodyEnd::Source)?;
+        if read == 0 {
+            return Poll::Ready(self.source_ended());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        let used = self.feed(&buffer[..read], &mut pending);
+        self.pending = pending;
+        excess.extend_from_slice(&buffer[used?..read]);
+        Poll::Ready(Ok(()))
+    }
+
+    /// An end by close is an end only where the head announced it (RFC 9112 section 8).
+    fn source_ended(&mut self) -> Result<(), BodyEnd> {
+        if !matches!(self.source, Source::UntilClose) {
+            return Err(BodyEnd::Truncated);
+        }
+        self.complete = true;
+        if self.chunked_out {
+            self.pending.extend_from_slice(LAST_CHUNK);
+        }
+        Ok(())
+    }
+}
+
+fn push(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
+    if data.is_empty() {
+        // A chunk of no data would be the last chunk.
+        return;
+    }
+    if chunked {
+        write_chunk_header(out, data.len());
+        out.extend_from_slice(data);
+        out.extend_from_slice(CHUNK_END);
+    } else {
+        out.extend_from_slice(data);
+    }
+}

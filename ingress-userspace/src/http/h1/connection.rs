@@ -1,0 +1,324 @@
+//! A client's connection: its buffers, its bounds, and the way from bytes to a decided request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use ingress_core::http::HeadScan;
+use rustls::ServerConnection;
+
+use super::decide::{self, Decided, Names, Request};
+use crate::http::problem::{self, Problem};
+use crate::listener::stream::ClientStream;
+use crate::relay::{Duplex, scratch};
+use crate::telemetry::metrics::Listener;
+use crate::telemetry::{RequestId, RequestRecord};
+use crate::tls::{suite_name, tls_version_name};
+use crate::worker::Worker;
+use crate::worker::timers::{Bound, Timer};
+
+/// What one read of a head takes at the most. Heads are small; a body's bytes that come with it are read on by the relay.
+const HEAD_READ: usize = 16 * 1024;
+
+/// Buffers that grew beyond this are given back when a connection waits for its next request.
+const KEPT_BUFFER: usize = 4 * 1024;
+
+/// How much of what a client still sends is read after our last word, so that the close does not become a reset which
+/// destroys the response on its way (RFC 9112 section 9.6).
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// And for how long.
+const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Which listener took the connection.
+    pub(crate) listening: Listener,
+    /// The client's address.
+    pub(crate) client: SocketAddr,
+    /// Our port.
+    pub(crate) local_port: u16,
+    /// The name of the TLS handshake (SNI), in lower case.
+    pub(crate) server_name: Option<Box<str>>,
+    /// `TLSv1.3`
+    pub(crate) tls_version: Option<&'static str>,
+    /// `TLS13_AES_128_GCM_SHA256`
+    pub(crate) tls_suite: Option<&'static str>,
+}
+
+impl Peer {
+    /// Gathers what is known after the handshake.
+    pub(crate) fn new(
+        listening: Listener,
+        client: SocketAddr,
+        local_port: u16,
+        tls: Option<&ServerConnection>,
+    ) -> Self {
+        let server_name = tls.and_then(ServerConnection::server_name).map(|name| {
+            let name = name.to_ascii_lowercase();
+            name.strip_suffix('.').unwrap_or(&name).into()
+        });
+        Self {
+            listening,
+            client,
+            local_port,
+            server_name,
+            tls_version: tls.map(tls_version_name),
+            tls_suite: tls.map(suite_name),
+        }
+    }
+}
+
+/// A client's connection between and during requests.
+pub(crate) struct Connection {
+    /// The worker that serves it.
+    pub(crate) worker: Rc<Worker>,
+    /// Its deadline.
+    pub(crate) timer: Rc<Timer>,
+    /// Its socket.
+    pub(crate) stream: ClientStream,
+    /// Its other end.
+    pub(crate) peer: Peer,
+    /// Received and not yet used: the rest of a body, or the next request.
+    pub(crate) input: Vec<u8>,
+    /// How far a head has been looked at that is not complete.
+    pub(crate) scan: HeadScan,
+    /// The head of the present request, as received.
+    pub(crate) head: Vec<u8>,
+    /// What goes to the backend first: the head, and what has come of the body.
+    pub(crate) to_backend: Vec<u8>,
+    /// What goes to the client next.
+    pub(crate) output: Vec<u8>,
+    /// The words of the present request.
+    pub(crate) names: Names,
+    /// Requests so far.
+    pub(crate) requests: u64,
+    /// Whether the client may still be sending something that nobody will use.
+    pub(crate) input_abandoned: bool,
+}
+
+/// What to do with a request.
+pub(crate) enum Next {
+    /// It has been answered here.
+    Answered {
+        /// Whether the connection ends with it.
+        close: bool,
+    },
+    /// It is authorized.
+    Forward(Box<Request>),
+}
+
+impl Connection {
+    /// A connection after the handshake.
+    pub(crate) fn new(worker: Rc<Worker>, timer: Rc<Timer>, stream: ClientStream, peer: Peer) -> Self {
+        Self {
+            worker,
+            timer,
+            stream,
+            peer,
+            input: Vec::new(),
+            scan: HeadScan::new(),
+            head: Vec::new(),
+            to_backend: Vec::new(),
+            output: Vec::new(),
+            names: Names::default(),
+            requests: 0,
+            input_abandoned: false,
+        }
+    }
+
+    /// Waits for the next request and decides it; `None` when the client has no more.
+    pub(crate) async fn next_request(&mut self) -> Option<Next> {
+        self.wait_for_request();
+        loop {
+            if !self.input.is_empty() {
+                match decide::take_request(self) {
+                    Decided::Incomplete => {}
+                    Decided::Forward(request) => return Some(Next::Forward(request)),
+                    Decided::Answer { close } => {
+                        let written = self.write_output().await.is_ok();
+                        return written.then_some(Next::Answered { close });
+                    }
+                }
+            }
+            match self.receive().await {
+                Ok(Ok(0) | Err(_)) => return None,
+                Ok(Ok(_)) => {}
+                Err(bound) => return self.head_timed_out(bound).await,
+            }
+        }
+    }
+
+    fn wait_for_request(&mut self) {
+        let now = self.worker.now();
+        self.timer.set_total(now, std::time::Duration::ZERO);
+        if self.input.is_empty() {
+            for buffer in [&mut self.input, &mut self.head, &mut self.to_backend, &mut self.output] {
+                buffer.clear();
+                buffer.shrink_to(KEPT_BUFFER);
+            }
+            if self.worker.draining.get() {
+                self.timer.set(Bound::Drain, now, std::time::Duration::from_nanos(1));
+            } else {
+                self.timer.set(Bound::KeepAlive, now, self.worker.shared.config.timeouts.idle);
+            }
+        } else {
+            self.timer.set(Bound::Head, now, self.worker.shared.config.timeouts.head);
+        }
+    }
+
+    async fn receive(&mut self) -> Result<io::Result<usize>, Bound> {
+        let first = self.input.is_empty();
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        let received = self.timer.bound(|cx| poll_receive(cx, stream, input)).await;
+        if first && matches!(received, Ok(Ok(1..))) {
+            self.timer.set(Bound::Head, self.worker.now(), self.worker.shared.config.timeouts.head);
+        }
+        received
+    }
+
+    /// A client that has begun a request is told; one that has not is just closed.
+    async fn head_timed_out(&mut self, bound: Bound) -> Option<Next> {
+        if let Some(limit) = bound.limit() {
+            self.worker.metrics.limit_hit(limit);
+        }
+        if bound == Bound::Head {
+            decide::refuse(self, &Problem::new(&problem::kinds::REQUEST_TIMEOUT));
+            let _ = self.write_output().await;
+        }
+        Some(Next::Answered { close: true })
+    }
+
+    /// Hands all of the output to the kernel, bounded by the idle time.
+    pub(crate) async fn write_output(&mut self) -> Result<(), WriteError> {
+        let (worker, timer) = (Rc::clone(&self.worker), Rc::clone(&self.timer));
+        let limit = worker.shared.config.timeouts.idle;
+        let mut sent = 0;
+        let (stream, output) = (&mut self.stream, &self.output);
+        let mut waiting = false;
+        let result = timer
+            .bound(|cx| {
+                while sent < output.len() {
+                    match stream.poll_write(cx, &output[sent..]) {
+                        Poll::Ready(Ok(taken)) => {
+                            sent += taken;
+                            waiting = false;
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => return wait(&timer, &worker, limit, &mut waiting),
+                    }
+                }
+                match stream.poll_flush(cx) {
+                    Poll::Pending => wait(&timer, &worker, limit, &mut waiting),
+                    ready @ Poll::Ready(_) => ready,
+                }
+            })
+            .await;
+        self.output.clear();
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(WriteError::Io),
+            Err(bound) => Err(WriteError::Bound(bound)),
+        }
+    }
+
+    /// Closes in order: what was written arrives, also if the client is still sending.
+    pub(crate) async fn close(mut self) {
+        self.timer.set_total(self.worker.now(), std::time::Duration::ZERO);
+        self.timer.set(Bound::Linger, self.worker.now(), LINGER_TIME);
+        let (stream, timer) = (&mut self.stream, &self.timer);
+        let linger = self.input_abandoned || !self.input.is_empty();
+        let shut = timer.bound(|cx| stream.poll_shutdown(cx)).await;
+        if linger && matches!(shut, Ok(Ok(()))) {
+            let mut left = LINGER_BYTES;
+            // Whether the client stops or the bound does: what matters is that the response had time to arrive.
+            let _ = timer.bound(|cx| poll_discard(cx, stream, &mut left)).await;
+        }
+    }
+
+    /// Closes by reset: the client must not take what it has for a whole response.
+    pub(crate) fn abort(mut self) {
+        self.stream.abort();
+    }
+
+    /// Watches a client that is waiting for its response: its next request is kept, its end is told.
+    pub(crate) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.input.len() < HEAD_READ {
+            match ready!(poll_receive(cx, &mut self.stream, &mut self.input)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What logs and counters say of a request that nothing else is known of.
+    pub(crate) fn record<'a>(&'a self, id: &'a RequestId) -> RequestRecord<'a> {
+        RequestRecord {
+            client: self.peer.client,
+            scheme: self.peer.listening.as_str(),
+            host: &self.names.host,
+            method: &self.names.method,
+            path: &self.names.path,
+            rule: None,
+            backend: None,
+            endpoint: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            total: std::time::Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            tls_version: self.peer.tls_version,
+            tls_suite: self.peer.tls_suite,
+            request_id: id.as_str(),
+            error_class: None,
+            protocol: "HTTP/1.1",
+            retries: 0,
+        }
+    }
+}
+
+/// Why the client could not be written to.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The socket failed.
+    Io,
+    /// The client took too long.
+    Bound(Bound),
+}
+
+/// Starts the idle bound when a write begins to wait.
+fn wait<T>(timer: &Timer, worker: &Worker, limit: std::time::Duration, waiting: &mut bool) -> Poll<T> {
+    if !*waiting {
+        *waiting = true;
+        timer.set(Bound::Idle, worker.now(), limit);
+    }
+    Poll::Pending
+}
+
+fn poll_receive(
+    cx: &mut Context<'_>,
+    stream: &mut ClientStream,
+    input: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    scratch::with(|buffer| {
+        let received = ready!(stream.poll_read(cx, &mut buffer[..HEAD_READ]))?;
+        input.extend_from_slice(&buffer[..received]);
+        Poll::Ready(Ok(received))
+    })
+}
+
+fn poll_discard(cx: &mut Context<'_>, stream: &mut ClientStream, left: &mut usize) -> Poll<()> {
+    scratch::with(|buffer| {
+        while *left > 0 {
+            match ready!(stream.poll_read(cx, buffer)) {
+                Ok(read @ 1..) => *left = left.saturating_sub(read),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    })
+}

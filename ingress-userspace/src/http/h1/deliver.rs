@@ -1,0 +1,170 @@
+//! The response's way to the client, once its head is in the output.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+use super::body::{Body, BodyEnd};
+use super::connection::{Connection, WriteError};
+use super::decide::Request;
+use super::exchange::{After, Tally, poll_body};
+use super::response::{Response, Rest};
+use crate::relay::{End, Tunnel};
+use crate::upstream::Lease;
+use crate::worker::timers::Bound;
+
+/// Sends the output and what follows it.
+pub(crate) async fn deliver(
+    connection: &mut Connection,
+    request: &mut Request,
+    lease: Lease,
+    response: Response,
+    tally: &mut Tally,
+) -> After {
+    tally.status = response.status;
+    match response.rest {
+        Rest::Tunnel(early) => tunnel(connection, lease, &early, tally).await,
+        Rest::Body(body) if body.complete() && request.body.delivered() => {
+            tally.bytes_out = body.payload();
+            let written = connection.write_output().await;
+            settle(lease, tally, response.reusable);
+            match written {
+                Err(error) => client_failed(tally, &error),
+                Ok(()) if response.close => After::Close,
+                Ok(()) => After::KeepAlive,
+            }
+        }
+        Rest::Body(mut body) => {
+            let mut lease = lease;
+            body.begin_with(std::mem::take(&mut connection.output));
+            let end = stream_body(connection, request, lease.stream(), &mut body).await;
+            tally.bytes_out = body.payload();
+            finish(connection, request, lease, tally, &end, response.reusable, response.close)
+        }
+    }
+}
+
+/// The endpoint has answered, whatever the client did with it.
+fn settle(lease: Lease, tally: &Tally, reusable: bool) {
+    lease.succeed(tally.first_byte.unwrap_or_default(), reusable);
+}
+
+fn client_failed(tally: &mut Tally, error: &WriteError) -> After {
+    tally.error_class = Some(match error {
+        WriteError::Io => "client-closed",
+        WriteError::Bound(bound) => bound.as_str(),
+    });
+    After::Abort
+}
+
+/// Moves the response's body, and beside it what is left of the request's.
+async fn stream_body(
+    connection: &mut Connection,
+    request: &mut Request,
+    upstream: &mut TcpStream,
+    body: &mut Body,
+) -> Result<BodyEnd, Bound> {
+    let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
+    let idle = worker.shared.config.timeouts.idle;
+    timer.set(Bound::Idle, worker.now(), idle);
+    // A backend that has answered may stop reading: then the rest of the request is not sent.
+    let mut sending = !request.body.delivered();
+    let mut excess = Vec::new();
+    timer
+        .bound(|cx: &mut Context<'_>| {
+            if sending && poll_body(cx, connection, request, upstream).is_ready() {
+                sending = false;
+            }
+            let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
+            let end = body.poll(cx, upstream, &mut connection.stream, &mut excess, progress);
+            match end {
+                // Bytes after the end of the response: its connection must not be used again.
+                Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => {
+                    Poll::Ready(BodyEnd::CompleteWithExcess)
+                }
+                end => end,
+            }
+        })
+        .await
+}
+
+fn finish(
+    connection: &mut Connection,
+    request: &Request,
+    lease: Lease,
+    tally: &mut Tally,
+    end: &Result<BodyEnd, Bound>,
+    reusable: bool,
+    close: bool,
+) -> After {
+    let whole = request.body.delivered();
+    connection.input_abandoned |= !whole;
+    match end {
+        Ok(BodyEnd::Complete) => settle(lease, tally, reusable && whole),
+        Ok(BodyEnd::CompleteWithExcess) => settle(lease, tally, false),
+        Ok(BodyEnd::Sink) => {
+            settle(lease, tally, false);
+            tally.error_class = Some("client-closed");
+            return After::Abort;
+        }
+        Ok(BodyEnd::Malformed(reject)) => return broken(connection, lease, tally, reject.kind),
+        Ok(BodyEnd::Truncated | BodyEnd::Source | BodyEnd::TooLarge) => {
+            return broken(connection, lease, tally, "upstream-closed");
+        }
+        Err(bound) => {
+            count(connection, *bound);
+            settle(lease, tally, false);
+            tally.error_class = Some(bound.as_str());
+            return After::Abort;
+        }
+    }
+    if close || !whole { After::Close } else { After::KeepAlive }
+}
+
+fn count(connection: &Connection, bound: Bound) {
+    if let Some(limit) = bound.limit() {
+        connection.worker.metrics.limit_hit(limit);
+    }
+}
+
+/// The backend failed in the middle of its response: the client must see that it is not whole.
+fn broken(connection: &Connection, lease: Lease, tally: &mut Tally, class: &'static str) -> After {
+    lease.fail();
+    connection.worker.metrics.upstream_error(class);
+    tally.error_class = Some(class);
+    After::Abort
+}
+
+/// Both ways until both have ended (RFC 9110 section 7.8).
+async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tally: &mut Tally) -> After {
+    tally.upgraded = true;
+    if let Err(error) = connection.write_output().await {
+        lease.client_gone();
+        return client_failed(tally, &error);
+    }
+    let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
+    let idle = worker.shared.config.timeouts.idle;
+    let now = worker.now();
+    timer.set_total(now, std::time::Duration::ZERO);
+    timer.set(Bound::Idle, now, idle);
+    let mut tunnel = Tunnel::new(&std::mem::take(&mut connection.input), early);
+    let upstream = lease.stream();
+    let stream = &mut connection.stream;
+    let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
+    let end = timer.bound(|cx| tunnel.poll(cx, stream, upstream, progress)).await;
+    (tally.bytes_in, tally.bytes_out) = tunnel.moved();
+    settle(lease, tally, false);
+    match end {
+        Ok(End::Complete) => After::Close,
+        Ok(_) => {
+            tally.error_class = Some("tunnel-closed");
+            After::Abort
+        }
+        Err(bound) => {
+            count(connection, bound);
+            tally.error_class = Some(bound.as_str());
+            After::Close
+        }
+    }
+}

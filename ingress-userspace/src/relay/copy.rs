@@ -1,0 +1,142 @@
+//! The copy rung: read into the worker's scratch, write from it. Works on every kernel and for every kind of socket.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use super::{Budget, Duplex, End, Relay, SCRATCH, scratch};
+
+/// Moves bytes through userspace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Copy;
+
+impl Relay for Copy {
+    async fn transfer<S: Duplex, T: Duplex>(
+        &self,
+        source: &mut S,
+        sink: &mut T,
+        buffered: &[u8],
+        budget: Budget,
+        mut progress: impl FnMut(u64),
+    ) -> (u64, End) {
+        let mut one_way = OneWay::new(budget, buffered);
+        let end = poll_fn(|cx| one_way.poll(cx, source, sink, &mut progress)).await;
+        (one_way.moved(), end)
+    }
+}
+
+/// One direction of a copy, as a state machine, so that two can share both sockets in one task.
+#[derive(Debug)]
+pub struct OneWay {
+    budget: Budget,
+    /// Read and not yet taken by the sink; at most [`SCRATCH`], or what was buffered at the start.
+    pending: Vec<u8>,
+    sent: usize,
+    moved: u64,
+    source_ended: bool,
+}
+
+impl OneWay {
+    /// A transfer of `budget` bytes that begins with `buffered`.
+    pub fn new(budget: Budget, buffered: &[u8]) -> Self {
+        let mut this = Self { budget, pending: buffered.to_vec(), sent: 0, moved: 0, source_ended: false };
+        this.count(buffered.len());
+        this
+    }
+
+    /// Bytes that the sink has taken.
+    pub fn moved(&self) -> u64 {
+        self.moved - (self.pending.len() - self.sent) as u64
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        if let Budget::Bytes(left) = &mut self.budget {
+            *left = left.saturating_sub(bytes as u64);
+        }
+    }
+
+    fn room(&self) -> usize {
+        match self.budget {
+            Budget::Bytes(left) => usize::try_from(left).unwrap_or(SCRATCH).min(SCRATCH),
+            Budget::UntilClose => SCRATCH,
+        }
+    }
+
+    /// Whether bytes wait for the sink.
+    pub fn waits_for_sink(&self) -> bool {
+        self.sent < self.pending.len()
+    }
+
+    fn finished(&self) -> bool {
+        self.source_ended || self.budget == Budget::Bytes(0)
+    }
+
+    /// Goes on until the end or until a socket is not ready.
+    pub fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<End> {
+        loop {
+            if let Err(error) = ready!(self.poll_drain(cx, sink, progress)) {
+                return Poll::Ready(End::Sink(error));
+            }
+            if self.finished() {
+                let end =
+                    if matches!(self.budget, Budget::Bytes(1..)) { End::Truncated } else { End::Complete };
+                return Poll::Ready(end);
+            }
+            match scratch::with(|buffer| self.poll_step(cx, source, sink, buffer, progress)) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Hands the sink what is pending, all the way to the kernel: only then is more read.
+    fn poll_drain<T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<std::io::Result<()>> {
+        while self.sent < self.pending.len() {
+            let taken = ready!(sink.poll_write(cx, &self.pending[self.sent..]))?;
+            self.sent += taken;
+            progress(taken as u64);
+        }
+        // Nothing waits any more: give the memory back, since most transfers never need it again.
+        self.pending = Vec::new();
+        self.sent = 0;
+        sink.poll_flush(cx)
+    }
+
+    fn poll_step<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        buffer: &mut [u8],
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<Result<(), End>> {
+        let room = self.room();
+        let read = ready!(source.poll_read(cx, &mut buffer[..room])).map_err(End::Source)?;
+        if read == 0 {
+            self.source_ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        self.count(read);
+        let taken = match sink.poll_write(cx, &buffer[..read]) {
+            Poll::Ready(taken) => taken.map_err(End::Sink)?,
+            Poll::Pending => 0,
+        };
+        progress(taken as u64);
+        if taken < read {
+            self.pending.extend_from_slice(&buffer[taken..read]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,77 @@
+//! Relays move authorized bytes between two sockets.
+//!
+//! ```text
+//!            budget (exact bytes, or until close)
+//!   source ──────────────────────────────────────► sink
+//!      └─ what is read is written, in order, once; nothing past the budget is read
+//! ```
+//!
+//! The contract, which `tests/relay_contract.rs` runs against every rung:
+//! - exactly the budget is moved, or the outcome says why not; no byte beyond the budget leaves the source's socket;
+//! - back-pressure: a sink that does not take bytes stops the source, with at most [`SCRATCH`] bytes held here;
+//! - an end of the source is passed on only after all bytes before it were handed to the sink (tunnels: as a half-close);
+//! - both sockets come back usable as far as the outcome says.
+
+mod copy;
+pub mod scratch;
+mod tcp;
+mod tunnel;
+
+pub use copy::{Copy, OneWay};
+pub(crate) use tcp::poll_tcp_read;
+pub use tunnel::Tunnel;
+
+use std::io;
+use std::task::{Context, Poll};
+
+/// What one relay step moves at the most, and what is held for a sink that takes less.
+/// 64 KiB: 16 KiB costs 40 % more CPU at 1 MiB bodies, 256 KiB gains nothing (docs/benchmarks.md).
+pub const SCRATCH: usize = 64 * 1024;
+
+/// A connection that a relay can read from and write to: a TCP socket, or TLS over one.
+pub trait Duplex {
+    /// Reads some bytes; 0 is an orderly end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// Takes some bytes. Ready only when earlier bytes are out, so that at most one call's bytes wait inside.
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+    /// Ready when all taken bytes are with the kernel.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Ends the writing direction, after all taken bytes.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// How much to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Exactly so many bytes.
+    Bytes(u64),
+    /// Until the source ends.
+    UntilClose,
+}
+
+/// Why a transfer ended.
+#[derive(Debug)]
+pub enum End {
+    /// The budget was moved; or, without a budget, the source ended in order.
+    Complete,
+    /// The source ended before the budget was moved.
+    Truncated,
+    /// The source failed.
+    Source(io::Error),
+    /// The sink failed.
+    Sink(io::Error),
+}
+
+/// A one-way relay rung.
+pub trait Relay {
+    /// Moves `budget` bytes and returns how many were moved, and why it ended. `buffered` was read before and goes first;
+    /// it counts towards the budget and must not exceed it. `progress` is called whenever bytes moved.
+    fn transfer<S: Duplex, T: Duplex>(
+        &self,
+        source: &mut S,
+        sink: &mut T,
+        buffered: &[u8],
+        budget: Budget,
+        progress: impl FnMut(u64),
+    ) -> impl Future<Output = (u64, End)>;
+}

@@ -1,0 +1,84 @@
+//! Two directions at once: upgraded connections (WebSocket) until both sides have ended.
+
+use std::task::{Context, Poll, ready};
+
+use super::{Budget, Duplex, End, OneWay};
+
+/// A tunnel between a client and a backend.
+#[derive(Debug)]
+pub struct Tunnel {
+    up: Direction,
+    down: Direction,
+}
+
+#[derive(Debug)]
+struct Direction {
+    copy: OneWay,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Bytes are moving.
+    Open,
+    /// The source has ended; its end is being passed on.
+    Ending,
+    /// Both the bytes and the end have been passed on.
+    Done,
+}
+
+impl Direction {
+    fn new(buffered: &[u8]) -> Self {
+        Self { copy: OneWay::new(Budget::UntilClose, buffered), state: State::Open }
+    }
+
+    fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<Result<(), End>> {
+        if self.state == State::Open {
+            match ready!(self.copy.poll(cx, source, sink, progress)) {
+                End::Complete => self.state = State::Ending,
+                failed => return Poll::Ready(Err(failed)),
+            }
+        }
+        if self.state == State::Ending {
+            // A half-close: the other direction may go on (RFC 6455 section 7.1.1 lets the server close last).
+            ready!(sink.poll_shutdown(cx)).map_err(End::Sink)?;
+            self.state = State::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Tunnel {
+    /// A tunnel; what was read before goes first in each direction.
+    pub fn new(from_client: &[u8], from_backend: &[u8]) -> Self {
+        Self { up: Direction::new(from_client), down: Direction::new(from_backend) }
+    }
+
+    /// Bytes moved to the backend and to the client.
+    pub fn moved(&self) -> (u64, u64) {
+        (self.up.copy.moved(), self.down.copy.moved())
+    }
+
+    /// Goes on until both directions have ended, one has failed, or no socket is ready.
+    pub fn poll<C: Duplex, B: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        backend: &mut B,
+        mut progress: impl FnMut(u64),
+    ) -> Poll<End> {
+        let up = self.up.poll(cx, client, backend, &mut progress);
+        let down = self.down.poll(cx, backend, client, &mut progress);
+        match (up, down) {
+            (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => Poll::Ready(end),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Complete),
+            _ => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `penstock serve`: wires the parts together, and takes them down in order.
+//!
+//! ```text
+//! main thread: control loop (source → translate → publish), signals
+//! worker-N:    listeners, connections, pools             one per core
+//! admin:       metrics, probes, inspection
+//! ```
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ingress_core::translate::Translator;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::app::text;
+use crate::cli::Serve;
+use crate::config::Config;
+use crate::control::manifests::ManifestDirectory;
+use crate::control::{self, DefaultCertificate, Published};
+use crate::inspect;
+use crate::listener::bind::bind_reuseport;
+use crate::listener::drain::{self, Drain, Phase};
+use crate::sys::clock::{Clock, SystemClock};
+use crate::telemetry::metrics::{Listener, Metrics};
+use crate::telemetry::{self, Options};
+use crate::tls::{self, DefaultIdentity, key_provider};
+use crate::worker::{self, Shared};
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
+pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = Options::from_env(config.access_log.enabled).map_err(text)?;
+    let telemetry = telemetry::init(&options, &clock).map_err(text)?;
+    let metrics = Arc::new(Metrics::new().map_err(text)?);
+    metrics.observe_logs(&telemetry);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
+    let served = runtime.block_on(serve(arguments, config, metrics, clock));
+    // A blocking thread that waits for a worker must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(
+    arguments: &Serve,
+    config: Config,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> Result<(), String> {
+    let mut signals = Signals::new()?;
+    let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
+    let published = Arc::new(Published::new());
+    let default = Arc::new(DefaultIdentity::new(&config.tls, &*clock).map_err(text)?);
+    let (drain, phase) = drain::channel();
+    let mut listeners = bind_all(arguments, workers)?;
+    let shared = Arc::new(Shared {
+        tls: tls::server_config(&config.tls, Arc::clone(&published), Arc::clone(&default)).map_err(text)?,
+        config,
+        published,
+        metrics,
+        default,
+        clock,
+        phase,
+        https_port: listeners.https_port,
+    });
+    let control = tokio::spawn(control_loop(arguments, &shared));
+    let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
+    for address in admin.addresses() {
+        tracing::info!(kind = "admin", %address, "listening");
+    }
+    // Before the first table every answer would be 404: clients wait in the listeners' queues instead.
+    let mut batches = shared.published.batches();
+    let ready = async { while !shared.published.ready() && batches.changed().await.is_ok() {} };
+    tokio::select! {
+        () = ready => {}
+        result = signals.next() => return result,
+    }
+    let mut threads = Vec::new();
+    for (id, set) in listeners.by_worker.drain(..).enumerate() {
+        let id = u16::try_from(id).map_err(text)?;
+        threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
+    }
+    signals.next().await?;
+    stop(&drain, threads, shared.config.timeouts.drain, &mut signals).await;
+    control.abort();
+    Ok(())
+}
+
+/// The control plane's part, until the process drains for good.
+fn control_loop(arguments: &Serve, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+    let translator = Translator::new(shared.config.routing.clone(), key_provider());
+    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider());
+    let source = ManifestDirectory::new(arguments.manifests.clone());
+    let mut phase = shared.phase.clone();
+    let stopped = async move {
+        // An error means that the sender is gone: the process is ending.
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    };
+    let (published, clock) = (Arc::clone(&shared.published), Arc::clone(&shared.clock));
+    control::publish::run(source, translator, default, published, clock, stopped)
+}
+
+/// Lets what runs finish, within bounds.
+async fn stop(
+    drain: &Drain,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    limit: Duration,
+    signals: &mut Signals,
+) {
+    tracing::info!(limit_seconds = limit.as_secs(), "draining: no new connections, running requests finish");
+    drain.start();
+    let (done, mut finished) = watch::channel(false);
+    tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a worker has failed"),
+                Err(_) => tracing::error!("a worker has panicked"),
+            }
+        }
+        done.send_replace(true);
+    });
+    let all_done = |done: &bool| *done;
+    let reason = tokio::select! {
+        _ = finished.wait_for(all_done) => "every request has finished",
+        () = tokio::time::sleep(limit) => "timeouts.drain is over",
+        _ = signals.next() => "a second signal came",
+    };
+    drain.stop();
+    // Workers look at once; this bound is for one that hangs.
+    let _ = tokio::time::timeout(Duration::from_secs(2), finished.wait_for(all_done)).await;
+    tracing::info!(reason, "stopped");
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(text)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(text)?,
+        })
+    }
+
+    async fn next(&mut self) -> Result<(), String> {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+/// The listening sockets of each worker.
+struct Listeners {
+    by_worker: Vec<Vec<(Listener, TcpListener)>>,
+    https_port: Option<u16>,
+}
+
+fn bind_all(arguments: &Serve, workers: usize) -> Result<Listeners, String> {
+    let mut listeners = Listeners { by_worker: (0..workers).map(|_| Vec::new()).collect(), https_port: None };
+    for (kind, addresses) in [(Listener::Http, &arguments.http), (Listener::Https, &arguments.https)] {
+        for &address in addresses {
+            let scheme = kind.as_str();
+            let bound = bind_reuseport(address, workers).map_err(|error| {
+                format!("cannot listen on {address} for {scheme}: {error}; choose another with --{scheme}")
+            })?;
+            let local = bound[0].local_addr().map_err(text)?;
+            tracing::info!(kind = scheme, address = %local, "listening");
+            if kind == Listener::Https {
+                listeners.https_port.get_or_insert(local.port());
+            }
+            for (set, listener) in listeners.by_worker.iter_mut().zip(bound) {
+                set.push((kind, listener));
+            }
+        }
+    }
+    Ok(listeners)
+}

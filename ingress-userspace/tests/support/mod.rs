@@ -1,0 +1,25 @@
+//! What the integration tests stand on: the built `penstock`, raw backends, raw clients, manifests and certificates.
+//!
+//! ```text
+//! Client (raw TCP or TLS) ──► Penstock (the binary) ──► RawBackend (scripted; records every byte)
+//!                                 ▲ Manifests (a directory)      Authority (certificates for both)
+//! ```
+//!
+//! Nothing sleeps: what a test waits for is an event, bounded by [`DEADLINE`]. All traffic is on loopback.
+
+#![expect(dead_code, reason = "each test file uses a part of this")]
+#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
+
+pub(crate) mod authority;
+pub(crate) mod backend;
+pub(crate) mod client;
+mod log;
+pub(crate) mod manifests;
+pub(crate) mod message;
+pub(crate) mod process;
+pub(crate) mod script;
+
+use std::time::Duration;
+
+/// The bound on every wait: far above what a loaded machine needs, so that reaching it is a failure.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

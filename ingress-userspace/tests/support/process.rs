@@ -1,0 +1,221 @@
+//! The built `penstock`, as a process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::DEADLINE;
+use super::client::Client;
+use super::log::{Log, field, json};
+use super::manifests::Manifests;
+use super::message::Message;
+
+/// Where `cargo` put the program.
+const PENSTOCK: &str = env!("CARGO_BIN_EXE_penstock");
+
+/// How `penstock serve` is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Addresses of the plain listeners.
+    pub(crate) http: Vec<String>,
+    /// Addresses of the TLS listeners.
+    pub(crate) https: Vec<String>,
+    /// Workers.
+    pub(crate) workers: usize,
+    /// The text of the configuration file.
+    pub(crate) config: Option<String>,
+    /// More arguments.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let any = || vec!["127.0.0.1:0".to_owned()];
+        Self { http: any(), https: any(), workers: 1, config: None, arguments: Vec::new() }
+    }
+}
+
+/// A running `penstock serve`. Dropping it kills the process and waits for its end.
+pub(crate) struct Penstock {
+    child: Child,
+    /// The program log (stderr).
+    log: Arc<Log>,
+    /// The access log (stdout).
+    access: Arc<Log>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Penstock {
+    /// One worker on free ports of 127.0.0.1, ready.
+    #[track_caller]
+    pub(crate) fn start(manifests: &Manifests) -> Self {
+        Self::start_with(manifests, &Options::default())
+    }
+
+    /// One worker with a configuration file, ready.
+    #[track_caller]
+    pub(crate) fn configured(manifests: &Manifests, config: &str) -> Self {
+        Self::start_with(manifests, &Options { config: Some(config.to_owned()), ..Options::default() })
+    }
+
+    /// Ready: its listeners are bound, and its table is the first full one.
+    #[track_caller]
+    pub(crate) fn start_with(manifests: &Manifests, options: &Options) -> Self {
+        let mut command = Command::new(PENSTOCK);
+        command.arg("serve").arg("--manifests").arg(manifests.path());
+        command.args(options.http.iter().flat_map(|address| ["--http", address]));
+        command.args(options.https.iter().flat_map(|address| ["--https", address]));
+        command.args(["--admin", "127.0.0.1:0", "--workers", &options.workers.to_string()]);
+        if let Some(config) = &options.config {
+            let file = manifests.outside().join("penstock.yaml");
+            fs::write(&file, config).unwrap();
+            command.arg("--config").arg(file);
+        }
+        command.args(&options.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Log::collect(child.stderr.take().unwrap());
+        let access = Log::collect(child.stdout.take().unwrap());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut penstock = Self { child, log, access, http: Vec::new(), https: Vec::new(), admin: nowhere };
+        penstock.wait_until_listening(options);
+        penstock.eventually("/readyz answers 200", |penstock| penstock.admin_get("/readyz").status() == 200);
+        penstock
+    }
+
+    /// Each listener logs `listening` with its `kind` and `address`.
+    #[track_caller]
+    fn wait_until_listening(&mut self, options: &Options) {
+        let bound = |lines: &[String], kind: &str, count: usize| -> Option<Vec<SocketAddr>> {
+            let text =
+                |line: &Value, name: &str| field(line, name).and_then(Value::as_str).map(str::to_owned);
+            let listening = json(lines).filter(|line| text(line, "message").as_deref() == Some("listening"));
+            let ours = listening.filter(|line| text(line, "kind").as_deref() == Some(kind));
+            let addresses: Vec<_> = ours.filter_map(|line| text(&line, "address")?.parse().ok()).collect();
+            (addresses.len() >= count).then_some(addresses)
+        };
+        let all = self.log.wait(DEADLINE, |lines| {
+            let http = bound(lines, "http", options.http.len())?;
+            let https = bound(lines, "https", options.https.len())?;
+            Some((http, https, bound(lines, "admin", 1)?[0]))
+        });
+        (self.http, self.https, self.admin) = all.expect("penstock serve did not say where it listens");
+    }
+
+    /// The first plain listener.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http[0]
+    }
+
+    /// The first TLS listener.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https[0]
+    }
+
+    /// All listeners, plain and TLS.
+    pub(crate) fn listeners(&self) -> (&[SocketAddr], &[SocketAddr]) {
+        (&self.http, &self.https)
+    }
+
+    /// The admin listener.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `GET path` of the admin listener.
+    #[track_caller]
+    pub(crate) fn admin_get(&self, path: &str) -> Message {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        Client::http(self.admin).request(request)
+    }
+
+    /// The sum of a metric's samples whose labels contain all of `labels`; 0 if there is none.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.admin_get("/metrics").text();
+        let samples = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (series, set) = series.split_once('{').unwrap_or((series, "}"));
+            let has = |(label, value): &(&str, &str)| set.contains(&format!("{label}={value:?}"));
+            (series == name && labels.iter().all(has)).then(|| value.parse::<f64>().unwrap())
+        });
+        samples.sum()
+    }
+
+    /// The program log so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// Waits for a line of the program log that contains `text`.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, text: &str) -> String {
+        let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        self.log.wait(DEADLINE, found).unwrap_or_else(|| panic!("{text:?} was not logged"))
+    }
+
+    /// Waits for an entry of the access log that `wanted` accepts.
+    #[track_caller]
+    pub(crate) fn wait_access(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = |lines: &[String]| json(lines).find(|entry| wanted(entry));
+        self.access.wait(DEADLINE, found).expect("no such entry in the access log")
+    }
+
+    /// The access log so far.
+    pub(crate) fn access_log(&self) -> Vec<Value> {
+        json(&self.access.lines()).collect()
+    }
+
+    /// Waits until something that only a question can tell is true, as after a change of the manifests. It asks
+    /// whenever something is logged, and some times a second.
+    #[track_caller]
+    pub(crate) fn eventually(&self, what: &str, mut is_true: impl FnMut(&Self) -> bool) {
+        let begin = Instant::now();
+        while !is_true(self) {
+            assert!(begin.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            self.log.pause(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends a signal, named as `kill` names it: `TERM`, `INT`, `STOP`, `CONT`.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of the process.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        assert!(self.log.wait_end(DEADLINE), "the process did not end");
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Penstock {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the process logged")]
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.log.wait_end(Duration::from_secs(1));
+            eprintln!("--- penstock's log:\n{}\n---", self.log.lines().join("\n"));
+        }
+    }
+}
+
+/// Runs `penstock` with these arguments to its end, for `check`, `explain` and `version`.
+#[track_caller]
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(PENSTOCK).args(arguments).stdin(Stdio::null()).output().unwrap()
+}

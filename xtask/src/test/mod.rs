@@ -1,0 +1,80 @@
+//! `cargo xtask test`: one build, then every suite, then one table.
+
+mod build;
+mod counts;
+mod suite;
+
+use clap::Args;
+
+use self::counts::{Counts, Line};
+use crate::ebpf;
+use crate::packages::{self, Package};
+use crate::shell::{Outcome, in_ci};
+
+/// Options of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only suites whose name contains this.
+    suite: Option<String>,
+    /// Handed to every test program, after `--`.
+    #[arg(last = true)]
+    harness: Vec<String>,
+}
+
+/// What the suites run besides cargo.
+const PACKAGES: [Package; 2] =
+    [Package { provides: "bpftool", name: "bpftool" }, Package { provides: "ip", name: "iproute2" }];
+
+/// Runs every suite, even after one has failed, and says at the end what happened.
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    packages::ensure(&PACKAGES)?;
+    let suites = build::compile()?;
+    let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let mut lines = Vec::new();
+    for suite in suites.iter().filter(|suite| wanted(&suite.name)) {
+        lines.push(Line { name: suite.name.clone(), counts: suite::run(suite, &arguments.harness)? });
+    }
+    if wanted(DOC_TESTS) {
+        lines.push(Line { name: DOC_TESTS.to_owned(), counts: suite::run_doc_tests(&arguments.harness)? });
+    }
+    if wanted(EBPF_OBJECT) {
+        lines.push(Line { name: EBPF_OBJECT.to_owned(), counts: ebpf_object() });
+    }
+    conclude(&lines)
+}
+
+const DOC_TESTS: &str = "doc tests";
+const EBPF_OBJECT: &str = "eBPF object equals its sources";
+
+/// Rebuilds the eBPF object and compares it with the committed one: a suite of one test.
+fn ebpf_object() -> Counts {
+    match ebpf::check() {
+        Ok(ebpf::Checked::Equal) => Counts { passed: 1, ..Counts::default() },
+        Ok(ebpf::Checked::Skipped(reason)) => {
+            println!("SKIPPED: {EBPF_OBJECT}: {reason}");
+            Counts { skipped: 1, ..Counts::default() }
+        }
+        Err(error) => {
+            println!("{error}");
+            Counts { failed: 1, ..Counts::default() }
+        }
+    }
+}
+
+/// Prints the table and the closing line; an error names what is wrong.
+fn conclude(lines: &[Line]) -> Outcome {
+    let mut complaints = Vec::new();
+    if lines.is_empty() {
+        complaints.push("no suite matches".to_owned());
+    }
+    for line in lines {
+        complaints.extend(line.complaint(in_ci()));
+    }
+    println!("\n{}", counts::table(lines));
+    for complaint in &complaints {
+        println!("FAILED: {complaint}");
+    }
+    let total: Counts = lines.iter().map(|line| line.counts).sum();
+    println!("{total}");
+    if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ").into()) }
+}
