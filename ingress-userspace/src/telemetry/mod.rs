@@ -10,6 +10,7 @@
 //! apart: the first is data, the second is about the program.
 
 pub mod access_log;
+mod address;
 mod init;
 pub(crate) mod json;
 mod line_sink;

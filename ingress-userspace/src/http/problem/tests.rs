@@ -88,18 +88,6 @@ fn denied_routes_say_what_is_missing() {
 }
 
 #[test]
-fn connect_failures_have_a_kind() {
-    for (class, status) in [
-        ("no-endpoints", 503),
-        ("endpoints-ejected", 503),
-        ("connect-timeout", 504),
-        ("connect-refused", 502),
-    ] {
-        assert_eq!(kinds::for_connect_failure(class).status, status);
-    }
-}
-
-#[test]
 fn kinds_are_one_word_each_and_sorted() {
     assert!(kinds::ALL.is_sorted_by_key(|kind| kind.status));
     for kind in kinds::ALL {

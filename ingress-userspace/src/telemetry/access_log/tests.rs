@@ -1,5 +1,6 @@
 //! The access log as its readers see it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 
+use super::fields::{HOST_MAX, METHOD_MAX, TEXT_MAX};
 use super::*;
 use crate::telemetry::testing::{Gate, Output, StoppedClock, record, rule};
 

@@ -1,5 +1,9 @@
 //! Bounded sets of label values, each with its place in an array of counters.
 
+use std::sync::LazyLock;
+
+use crate::http::problem::kinds::{self, ProblemKind};
+
 /// Status codes registered with IANA, by number; what backends invent counts by class.
 pub(super) const CODES: [u16; 63] = [
     100, 101, 102, 103, 104, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305,
@@ -121,31 +125,44 @@ pub mod limit {
     ];
 }
 
-/// How an attempt on a backend fails; a leading `upstream-`, as kinds of problem have, is dropped.
-pub(super) const UPSTREAM_ERRORS: &[&str] = &[
-    "no-endpoints",
-    "endpoints-busy",
-    "endpoints-ejected",
-    "connect-refused",
-    "connect-timeout",
-    "connect-failed",
-    "timeout",
-    "protocol",
-    "closed",
-    "reset",
-    "stale",
+/// How an attempt on a backend fails: kinds of problem without their `upstream-`.
+pub(super) const UPSTREAM_ERRORS: &[&str] =
+    &["no-endpoints", "busy", "connect", "connect-timeout", "timeout", "closed", "protocol"];
+
+/// What can be wrong with a response besides what can be wrong with a request too.
+const RESPONSE_FAULTS: [&str; 4] =
+    ["status-line-invalid", "response-head-too-large", "too-many-response-headers", "unexpected-response"];
+
+/// The word for a failed attempt on a backend, from the kind of problem that it leads to, or from what is wrong with
+/// the response.
+pub(super) fn upstream_error(kind: &str) -> &str {
+    let malformed = |kind: &&ProblemKind| kind.status == 400 || kind.status == 431;
+    if RESPONSE_FAULTS.contains(&kind) || kinds::find(kind).as_ref().is_some_and(malformed) {
+        return "protocol";
+    }
+    kind.strip_prefix("upstream-").unwrap_or(kind)
+}
+
+/// How a request ends badly, besides the kinds of problem.
+const BROKEN: [&str; 9] = [
+    "client-closed",
+    "tunnel-closed",
+    "handshake-timeout",
+    "head-timeout",
+    "idle-timeout",
+    "response-timeout",
+    "total-timeout",
+    "linger-timeout",
+    "drain",
 ];
 
-/// How a request ends badly, besides the kinds of problem and the failures above.
-pub(super) const BROKEN: &[&str] = &[
-    "client-closed",
-    "client-reset",
-    "client-timeout",
-    "idle-timeout",
-    "total-timeout",
-    "drain-timeout",
-    "upstream-reset",
-];
+/// Names of all kinds of problem.
+pub(super) static PROBLEMS: LazyLock<Box<[&str]>> =
+    LazyLock::new(|| kinds::ALL.iter().map(|kind| kind.name).collect());
+
+/// Everything that a request can end with.
+pub(super) static ERRORS: LazyLock<Box<[&str]>> =
+    LazyLock::new(|| PROBLEMS.iter().copied().chain(BROKEN).chain(RESPONSE_FAULTS).collect());
 
 /// TLS versions, as rustls and OpenSSL spell them.
 pub(super) const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
