@@ -283,16 +283,16 @@ fn manifests_are_what_kubernetes_takes() {
 
     let class: IngressClass = serde_saphyr::from_str(&read("class-penstock.yaml")).unwrap();
     assert_eq!(class.spec.unwrap().controller.as_deref(), Some("penstock.dev/ingress-controller"));
-    let secret: Secret = serde_saphyr::from_str(&read("secret-default-any.a.test.yaml")).unwrap();
+    let secret: Secret = serde_saphyr::from_str(&read("secret-default-any-a-test.yaml")).unwrap();
     assert_eq!(secret.data.unwrap()["tls.crt"].0, pair.chain_pem().into_bytes());
-    let service: Service = serde_saphyr::from_str(&read("service-default-any.a.test.yaml")).unwrap();
+    let service: Service = serde_saphyr::from_str(&read("service-default-any-a-test.yaml")).unwrap();
     assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 80);
     let slices: Vec<EndpointSlice> =
-        serde_saphyr::from_multiple(&read("endpoints-default-any.a.test.yaml")).unwrap();
+        serde_saphyr::from_multiple(&read("endpoints-default-any-a-test.yaml")).unwrap();
     let types: Vec<_> = slices.iter().map(|slice| slice.address_type.as_str()).collect();
     assert_eq!(types, ["IPv4", "IPv6"]);
 
-    let ingress: K8sIngress = serde_saphyr::from_str(&read("ingress-default-any.a.test.yaml")).unwrap();
+    let ingress: K8sIngress = serde_saphyr::from_str(&read("ingress-default-any-a-test.yaml")).unwrap();
     let spec = ingress.spec.unwrap();
     assert_eq!(spec.ingress_class_name.as_deref(), Some("penstock"));
     assert_eq!(spec.rules.unwrap()[0].host.as_deref(), Some("*.a.test"));

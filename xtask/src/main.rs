@@ -4,11 +4,13 @@
 //!  demo ─► packages ─► certificates ─► backends + penstock serve, until Ctrl-C
 //!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
 //!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
+//!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  fuzz ─► every target for a while
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod bench;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -33,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Serve HTTP on the loopback address, answering with what was asked: a backend to try things with.
     Backend(demo::backend::Arguments),
+    /// Measure Penstock beside nginx and HAProxy.
+    Bench(Box<bench::BenchArgs>),
     /// Build the eBPF object that the penstock binary embeds.
     BuildEbpf(ebpf::Arguments),
     /// Start two sample backends and Penstock in front of them, until Ctrl-C.
@@ -50,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Backend(arguments) => demo::backend::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

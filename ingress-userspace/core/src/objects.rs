@@ -69,11 +69,20 @@ impl NamespacedName {
 
 impl fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write_name(f, &self.namespace)?;
+            f.write_str("/")?;
         }
+        write_name(f, &self.name)
+    }
+}
+
+/// Writes a name. Kubernetes' own are plain; whatever else a manifest has must not break a line of a log.
+fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    if name.bytes().all(|b| b.is_ascii_graphic()) {
+        f.write_str(name)
+    } else {
+        write!(f, "{}", name.escape_debug())
     }
 }
 

@@ -9,10 +9,13 @@
 //! changes nothing. Everything about it is bounded: connections, heads, the time that a connection may last, and the
 //! number of large answers that exist at once.
 
+pub mod dump;
 mod host;
 mod pages;
 mod query;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use std::{fmt, io, thread};
 use tokio::sync::oneshot;
 
 use crate::telemetry::Metrics;
+use serve::Limits;
 
 /// Answers of the admin server come from these. Each is called on the admin thread, and may take milliseconds.
 pub struct AdminState {
@@ -30,9 +34,9 @@ pub struct AdminState {
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// Explains which rule serves a URL; the error says what is wrong with the URL.
     pub explain: Explain,
-    /// All reports and problems as JSON.
+    /// All reports and problems as JSON: see [`dump::reports`].
     pub reports: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// The routing table as JSON, without any secret.
+    /// The routing table as JSON, without any secret: see [`dump::table`].
     pub table: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Names that the `Host` field may have besides `localhost` and addresses.
     pub allowed_hosts: Vec<String>,
@@ -100,6 +104,14 @@ impl Drop for AdminServer {
 
 /// Starts the admin server on all addresses.
 pub fn spawn(addresses: &[SocketAddr], state: AdminState) -> Result<AdminServer, AdminError> {
+    spawn_with(addresses, state, Limits::default())
+}
+
+fn spawn_with(
+    addresses: &[SocketAddr],
+    state: AdminState,
+    limits: Limits,
+) -> Result<AdminServer, AdminError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     let mut bound = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -113,6 +125,6 @@ pub fn spawn(addresses: &[SocketAddr], state: AdminState) -> Result<AdminServer,
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("admin".to_owned())
-        .spawn(move || runtime.block_on(serve::serve(listeners, Arc::new(state), stopped)))?;
+        .spawn(move || runtime.block_on(serve::serve(listeners, state, limits, stopped)))?;
     Ok(AdminServer { addresses: bound, stop: Some(stop), thread: Some(thread) })
 }

@@ -75,11 +75,14 @@ fn host_allowed(state: &AdminState, request: &Request<Incoming>) -> bool {
 }
 
 fn ready(readiness: Readiness) -> Answer {
-    let status = match readiness {
-        Readiness::Ready => StatusCode::OK,
-        Readiness::NotSynchronised | Readiness::Draining => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    text(status, readiness.text())
+    let unready = StatusCode::SERVICE_UNAVAILABLE;
+    match readiness {
+        Readiness::Ready => text(StatusCode::OK, "ready\n"),
+        Readiness::NotSynchronised => {
+            text(unready, "not ready: the configuration is not completely read yet\n")
+        }
+        Readiness::Draining => text(unready, "not ready: draining\n"),
+    }
 }
 
 fn explain(state: &AdminState, query: &str) -> Answer {

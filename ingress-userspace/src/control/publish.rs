@@ -81,12 +81,14 @@ impl Published {
         self.batches.subscribe()
     }
 
-    /// Publishes a table by one pointer swap, and what is known about it.
+    /// Publishes a table by one pointer swap, and what is known about it. `synced`: the table is made of everything
+    /// that the source holds.
     pub fn publish(
         &self,
         table: Arc<RoutingTable>,
         reports: Vec<ObjectReport>,
         problems: Vec<SourceProblem>,
+        synced: bool,
         now: Duration,
     ) {
         if table.generation() != self.table.load().generation() {
@@ -96,13 +98,10 @@ impl Published {
         }
         self.reports.store(Arc::new(reports));
         self.problems.store(Arc::new(problems));
-        self.batches.send_modify(|count| *count += 1);
-    }
-
-    fn set_ready(&self) {
-        if !self.ready.swap(true, Ordering::AcqRel) {
-            tracing::info!("ready: the first table is published");
+        if synced && !self.ready.swap(true, Ordering::AcqRel) {
+            tracing::info!("ready: the first complete table is published");
         }
+        self.batches.send_modify(|count| *count += 1);
     }
 }
 
@@ -142,12 +141,9 @@ pub async fn run(
         log.tell(&made.reports, &problems);
         let before = published.table().generation();
         let after = made.table.generation();
-        published.publish(made.table, made.reports, problems, clock.since_epoch());
+        published.publish(made.table, made.reports, problems, synced, clock.since_epoch());
         if after != before {
             tracing::info!(generation = after, "published a routing table");
-        }
-        if synced {
-            published.set_ready();
         }
     }
 }

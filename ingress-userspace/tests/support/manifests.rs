@@ -108,9 +108,9 @@ impl Manifests {
     /// All that serves `host` over HTTPS in namespace `default`: Secret, Service, endpoints and Ingress, each named as
     /// the host.
     pub(crate) fn site(&self, host: &str, pair: &Pair, endpoints: &[SocketAddr]) -> &Self {
-        let name = host.replace('*', "any");
-        let ingress = Ingress::new("default", &name).path(host, "/", "Prefix", &name).tls(&[host], &name);
-        self.secret("default", &name, pair).service("default", &name, endpoints).ingress(&ingress)
+        let name = &host.replace('*', "any").replace('.', "-");
+        let ingress = Ingress::new("default", name).path(host, "/", "Prefix", name).tls(&[host], name);
+        self.secret("default", name, pair).service("default", name, endpoints).ingress(&ingress)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ingress::{Draft, DraftRule};
+use super::names::shown_name;
 use super::reason;
 use super::secrets::Secrets;
 use super::slots::Slots;
@@ -67,7 +68,9 @@ pub(super) fn settle_tls(
             Finding::warning(reason::CERTIFICATE_HOST_MISMATCH, &claim.field, message)
         } else {
             let used = match (winning, claims.first()) {
-                (Some((ingress, secret)), _) => format!("Secret {secret}, which Ingress {ingress} names"),
+                (Some((ingress, secret)), _) => {
+                    format!("Secret {}, which Ingress {ingress} names", shown_name(secret))
+                }
                 (None, Some((ingress, ..))) => format!("the default certificate, as Ingress {ingress} wants"),
                 (None, None) => continue,
             };
@@ -106,6 +109,7 @@ pub(super) fn settle_host(
         if let (true, Some(TlsState::Broken { secret, ingress })) = (unavailable, tls)
             && ingress != *name
         {
+            let secret = shown_name(secret);
             let message = format!(
                 "requests for host {host} are answered 503: Secret {secret}, which Ingress {ingress} names, cannot be used"
             );
@@ -119,14 +123,13 @@ pub(super) fn settle_host(
     let (rules, lost) = HostRules::build(entries);
     for (loser, winner) in lost {
         let (loser, winner) = (&rules.entries()[loser], &rules.entries()[winner]);
-        let what = if loser.rank.fallback {
-            "the default backend".to_owned()
-        } else {
-            format!("path {} ({})", loser.rule.path, loser.rule.path_type.as_str())
+        let what = match host {
+            HostKey::Default => "the default backend of all hosts".to_owned(),
+            _ if loser.rank.fallback => format!("the default backend of host {host}"),
+            _ => format!("path {} ({}) of host {host}", loser.rule.path, loser.rule.path_type.as_str()),
         };
         let because = winner.rank.advantage(&loser.rank);
-        let message =
-            format!("{what} of host {host} is served by Ingress {}: {because}", winner.rule.ingress);
+        let message = format!("{what} is served by Ingress {}: {because}", winner.rule.ingress);
         let field =
             fields.get(&(loser.rank.ingress.clone(), loser.rank.position)).map_or("spec", |f| f.as_str());
         let finding = Finding::refused(reason::CONFLICT, field, message);

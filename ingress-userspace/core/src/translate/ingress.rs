@@ -187,7 +187,8 @@ impl Reader<'_> {
         let backend = self.backend(&entry.backend, &backend_field);
         let challenge = path.starts_with(ACME_CHALLENGE)
             || (path_type == PathType::Prefix && *path == *trim(ACME_CHALLENGE));
-        let acme_http01 = challenge && (self.marked || (self.solver)(&backend.service));
+        let marked = self.marked || (!backend.is_refused() && (self.solver)(&backend.service));
+        let acme_http01 = challenge && marked;
         let tls = self.covered(host);
         if !acme_http01 && !self.may_serve(at, host, tls) {
             return;

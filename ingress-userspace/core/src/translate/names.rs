@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::objects::NamespacedName;
 use crate::table::HostKey;
 
 /// How much of a user's string a message repeats.
@@ -13,6 +14,15 @@ pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// The name of an object that a user's string refers to, for a message.
+pub(super) fn shown_name(name: &NamespacedName) -> String {
+    if is_subdomain(&name.name) {
+        name.to_string()
+    } else {
+        format!("{}/{}", name.namespace, shown(&name.name))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names::shown_name;
 use super::reason;
 use super::secrets::SecretState;
 use super::tls::Claim;
@@ -92,8 +93,8 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
     let problem = state.problem.as_ref()?;
     let secret = claim.secret.as_ref()?;
     let message = match problem.reason {
-        reason::SECRET_NOT_FOUND => problem.message.clone(),
-        _ => format!("Secret {secret}: {}", problem.message),
+        reason::SECRET_NOT_FOUND | reason::NAME_INVALID => problem.message.clone(),
+        _ => format!("Secret {}: {}", shown_name(secret), problem.message),
     };
     let field = claim.secret_field.clone();
     Some(if state.serving.is_some() {

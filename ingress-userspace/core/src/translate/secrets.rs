@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
 use super::identity::{Loaded, SecretProblem, load};
+use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
 
@@ -85,7 +86,7 @@ impl Secrets {
         now: i64,
     ) -> bool {
         let Some(state) = self.states.get_mut(name) else { return false };
-        let (result, deadline) = match secret {
+        let (result, deadline) = match secret.filter(|_| is_subdomain(&name.name)) {
             Some(secret) => load(secret, keys, now),
             None => (Err(missing(name)), None),
         };
@@ -116,13 +117,10 @@ impl Secrets {
 }
 
 fn missing(name: &NamespacedName) -> SecretProblem {
-    SecretProblem {
-        reason: reason::SECRET_NOT_FOUND,
-        field: "",
-        message: format!(
-            "Secret {} does not exist in namespace {}",
-            super::names::shown(&name.name),
-            name.namespace
-        ),
-    }
+    let (reason, message) = if is_subdomain(&name.name) {
+        (reason::SECRET_NOT_FOUND, format!("Secret {name} does not exist"))
+    } else {
+        (reason::NAME_INVALID, format!("{} is not a name of a Secret", shown(&name.name)))
+    };
+    SecretProblem { reason, field: "", message }
 }

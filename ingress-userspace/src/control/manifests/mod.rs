@@ -21,6 +21,9 @@ mod walk;
 mod watch;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -1,5 +1,6 @@
 //! Problems as clients see them.
 
+use ingress_core::http::{HeadLimits, header_storage, parse_request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -135,5 +136,62 @@ proptest! {
         let tags = page.matches('<').count();
         let quiet = String::from_utf8(render(&Problem::new(&kinds::INTERNAL), "", Some(b"text/html")).1).unwrap();
         prop_assert_eq!(tags, quiet.matches('<').count());
+    }
+}
+
+/// Heads that the parser refuses, each for another reason.
+const REFUSED: &[&str] = &[
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "GET / HTTP/1.1\nHost: a\n\n",
+    "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+    "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /a//../b HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: ,@\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nA: \x01\r\n\r\n",
+    "\x00 / HTTP/1.1\r\n\r\n",
+];
+
+/// Expects that a refusal is of a kind in the table, with the status of that kind.
+fn expect_kind(head: &[u8]) {
+    let limits = HeadLimits { head: 1000, headers: 10, uri: 100 };
+    let mut storage = header_storage();
+    if let Err(reject) = parse_request(head, &mut storage, &limits) {
+        let kind = kinds::find(reject.kind).unwrap_or_else(|| panic!("{} is in no table", reject.kind));
+        assert_eq!(kind.status, reject.status, "{}", kind.name);
+    }
+}
+
+#[test]
+fn what_the_parser_refuses_has_a_kind() {
+    for head in REFUSED {
+        expect_kind(head.as_bytes());
+    }
+    expect_kind(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(200)).as_bytes());
+    expect_kind(format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "a".repeat(2000)).as_bytes());
+    expect_kind(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(20)).as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_parser_refuses_has_a_kind(
+        base in proptest::sample::select(REFUSED), at in any::<proptest::sample::Index>(), byte: u8,
+    ) {
+        let mut head = base.as_bytes().to_vec();
+        let at = at.index(head.len());
+        head[at] = byte;
+        expect_kind(&head);
     }
 }

@@ -93,6 +93,24 @@ fn a_line_has_every_field() {
 }
 
 #[test]
+fn documentation_lists_every_field() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/logs.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().skip_while(|line| !line.starts_with("| field |")).skip(2);
+    let documented: Vec<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let (rule, backend) = (rule("shop", "web"), backend());
+    let lines = log(|| emit(&full(&rule, &backend)));
+    let mut logged: Vec<_> = lines[0].as_object().unwrap().keys().map(String::as_str).collect();
+    logged.sort_unstable();
+    let mut sorted = documented.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, logged);
+    for max in [HOST_MAX, METHOD_MAX, TEXT_MAX] {
+        assert!(text.contains(&format!("text, {max} bytes")), "{max}");
+    }
+}
+
+#[test]
 fn what_is_not_known_is_left_out() {
     let lines = log(|| emit(&record()));
     for name in

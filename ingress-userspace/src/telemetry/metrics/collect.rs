@@ -5,13 +5,12 @@ use std::ops::Add;
 use std::sync::{Arc, PoisonError};
 
 use ingress_core::objects::NamespacedName;
-use ingress_core::report::Severity;
 use prometheus::core::{Collector as PrometheusCollector, Desc};
 use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::Sources;
 use super::catalogue::{self as names, Family};
-use super::control::{ControlState, UpstreamTotals};
+use super::control::{ControlState, UpstreamTotals, severity_label};
 use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
@@ -196,7 +195,7 @@ impl Scrape {
         let mut findings: BTreeMap<_, usize> = BTreeMap::new();
         for report in control.reports.iter() {
             for finding in &report.findings {
-                let key = (report.object.kind.as_str(), severity(finding.severity), finding.reason);
+                let key = (report.object.kind.as_str(), severity_label(finding.severity), finding.reason);
                 *findings.entry(key).or_default() += 1;
             }
         }
@@ -219,14 +218,6 @@ impl Scrape {
         self.add(names::PROCESS_MAX_FDS, &[], process.max_fds);
         self.add(names::PROCESS_THREADS, &[], process.threads);
         self.add(names::PROCESS_START, &[], process.start_seconds);
-    }
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Refused => "refused",
     }
 }
 

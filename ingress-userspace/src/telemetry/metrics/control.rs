@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::objects::NamespacedName;
-use ingress_core::report::ObjectReport;
+use ingress_core::report::{ObjectReport, Severity};
+use ingress_core::table::{Identity, RoutingTable};
 
 /// The state of the control plane at one moment.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,32 @@ pub struct ControlState {
     pub reports: Arc<Vec<ObjectReport>>,
     /// How many manifests or watches cannot be read.
     pub problems: usize,
+}
+
+impl ControlState {
+    /// What a table tells; the rest is left at its default.
+    pub fn of_table(table: &RoutingTable) -> Self {
+        let certificate = |identity: &Arc<Identity>| Certificate {
+            secret: identity.secret.clone(),
+            not_after: identity.not_after,
+        };
+        Self {
+            generation: table.generation(),
+            rules: table.rules().count(),
+            ingresses: table.rules().map(|rule| rule.ingress.clone()).collect(),
+            certificates: table.identities().map(certificate).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The word for a severity in metrics and dumps.
+pub(crate) fn severity_label(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Refused => "refused",
+    }
 }
 
 /// A certificate that is served.

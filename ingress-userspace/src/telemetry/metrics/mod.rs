@@ -19,6 +19,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use prometheus::{Registry, TextEncoder};
 
 pub use super::tls::HandshakeError;
+pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, UpstreamTotals};
 pub use labels::limit;
 pub use worker::{Listener, WorkerMetrics};

@@ -1,0 +1,170 @@
+//! The load: which program makes it, and what it reports.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::certificate::HOST;
+use super::fleet::Bench;
+use super::scenario::{Kind, SMALL};
+use crate::shell::Outcome;
+
+/// How much longer than asked for a load generator may run.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What a load generator saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Load {
+    pub(super) requests: u64,
+    pub(super) duration: Duration,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// Connections that failed and requests without response.
+    pub(super) errors: u64,
+    /// TLS sessions that were resumed; only our own client knows.
+    pub(super) resumed: u64,
+}
+
+/// wrk's own summary is rounded for people.
+const WRK_REPORT: &str = r#"
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '{"requests":%d,"duration_us":%d,"bytes":%d,"p50_us":%d,"p99_us":%d,"errors":%d,"bad_status":%d}\n',
+    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.timeout, e.status))
+end
+"#;
+
+/// wrk has no options for TLS, but OpenSSL reads this.
+const WRK_OPENSSL: &str = "openssl_conf = main
+[main]
+ssl_conf = ssl
+[ssl]
+system_default = client
+[client]
+MinProtocol = TLSv1.3
+Ciphersuites = TLS_AES_128_GCM_SHA256
+Groups = X25519
+";
+
+/// The command that makes load for a while and prints its findings as JSON in the last line.
+pub(super) fn command(
+    bench: &Bench,
+    address: SocketAddr,
+    kind: Kind,
+    duration: Duration,
+) -> Outcome<Vec<String>> {
+    let seconds = duration.as_secs().to_string();
+    let load = match kind {
+        Kind::KeepAlive { length, connections } => {
+            let script = bench.path().join("report.lua");
+            std::fs::write(&script, WRK_REPORT)?;
+            let url = format!("https://{HOST}:{}/{length}", address.port());
+            let (connections, duration) = (connections.to_string(), format!("{seconds}s"));
+            let script = script.display().to_string();
+            words(&[
+                "wrk",
+                "-t",
+                "1",
+                "-c",
+                &connections,
+                "-d",
+                &duration,
+                "--timeout",
+                "5s",
+                "-s",
+                &script,
+                &url,
+            ])
+        }
+        Kind::NewConnections { concurrency, resume } => {
+            let mut load = helper(bench, "new-connections", address)?;
+            load.extend(words(&["--concurrency", &concurrency.to_string(), "--seconds", &seconds]));
+            load.extend(resume.then(|| "--resume".to_owned()));
+            load
+        }
+        Kind::Idle { connections } => {
+            let mut load = helper(bench, "idle-connections", address)?;
+            load.extend(words(&["--count", &connections.to_string()]));
+            load
+        }
+    };
+    let cpu = bench.cpus.load.to_string();
+    Ok([words(&["setpriv", "--pdeathsig", "TERM", "prlimit", "--nofile=8192:", "taskset", "-c", &cpu]), load]
+        .concat())
+}
+
+/// This program, as a client of a server.
+fn helper(bench: &Bench, name: &str, address: SocketAddr) -> Outcome<Vec<String>> {
+    let program = std::env::current_exe()?.display().to_string();
+    let (address, path) = (address.to_string(), format!("/{SMALL}"));
+    let trust = bench.certificate.chain_file.display().to_string();
+    Ok(words(&[&program, "bench", name, "--address", &address, "--trust", &trust, "--path", &path]))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Runs a command of [`command`], perhaps wrapped in another, to its end.
+pub(super) async fn run(bench: &Bench, command: &[String], duration: Duration) -> Outcome<Load> {
+    let (program, arguments) = command.split_first().ok_or("an empty command")?;
+    let openssl = bench.path().join("client-openssl.cnf");
+    std::fs::write(&openssl, WRK_OPENSSL)?;
+    let output = Command::new(program)
+        .args(arguments)
+        .env("OPENSSL_CONF", openssl)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output =
+        tokio::time::timeout(duration + GRACE, output).await.map_err(|_| "the load does not end")??;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(found) = text.lines().rev().find_map(parse) {
+        return found;
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{} ended with {}\n{text}{errors}", command.join(" "), output.status).into())
+}
+
+/// The findings, if the line is that. Responses other than 200 make a measurement worthless.
+fn parse(line: &str) -> Option<Outcome<Load>> {
+    let found: Value = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
+    let number = |name: &str| found[name].as_u64().unwrap_or_default();
+    let bad = number("bad_status");
+    if bad > 0 || number("requests") == 0 {
+        return Some(Err(format!("{bad} of {} responses were not 200", number("requests")).into()));
+    }
+    Some(Ok(Load {
+        requests: number("requests"),
+        duration: Duration::from_micros(number("duration_us")),
+        p50_us: number("p50_us") as f64,
+        p99_us: number("p99_us") as f64,
+        errors: number("errors"),
+        resumed: number("resumed"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_the_line_of_json() {
+        let line =
+            r#"{"requests":10,"duration_us":1000,"bytes":1,"p50_us":5,"p99_us":9,"errors":1,"bad_status":0}"#;
+        let load = parse(line).unwrap().unwrap();
+        assert_eq!((load.requests, load.errors, load.duration), (10, 1, Duration::from_millis(1)));
+        assert!(parse("Requests/sec: 10").is_none());
+    }
+
+    #[test]
+    fn bad_responses_are_an_error() {
+        assert!(parse(r#"{"requests":10,"bad_status":1}"#).unwrap().is_err());
+        assert!(parse(r#"{"requests":0,"bad_status":0}"#).unwrap().is_err());
+    }
+}

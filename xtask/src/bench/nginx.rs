@@ -1,0 +1,114 @@
+//! nginx as a peer, and as the backend of every server.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::certificate::Certificate;
+use crate::packages::is_root;
+use crate::shell::Outcome;
+
+/// Requests on one connection, where nginx has a bound: never reached here.
+const NO_LIMIT: u32 = 1_000_000_000;
+
+/// What both roles have in common. `TEMP` keeps every path within our own directory.
+fn frame(directory: &Path, http: &str) -> String {
+    // As root, nginx would change its worker to a user that may not read our directory.
+    let user = if is_root() { "user root;\n" } else { "" };
+    let temp = directory.display();
+    format!(
+        "{user}worker_processes 1;
+daemon off;
+pid {temp}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+http {{
+  client_body_temp_path {temp}/client;
+  proxy_temp_path {temp}/proxy;
+  fastcgi_temp_path {temp}/fastcgi;
+  uwsgi_temp_path {temp}/uwsgi;
+  scgi_temp_path {temp}/scgi;
+  keepalive_requests {NO_LIMIT};
+  {http}
+}}
+"
+    )
+}
+
+/// Writes the configuration of a proxy, and returns its arguments.
+pub(super) fn proxy(
+    directory: &Path,
+    address: SocketAddr,
+    backend: SocketAddr,
+    certificate: &Certificate,
+    access_log: bool,
+) -> Outcome<Vec<String>> {
+    let log = if access_log { "access_log /dev/null json;" } else { "access_log off;" };
+    let http = format!(
+        r#"log_format json escape=json '{{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method","host":"$host","path":"$uri","status":$status,"bytes_in":$request_length,"bytes_out":$bytes_sent,"total":$request_time,"connect":"$upstream_connect_time","first_byte":"$upstream_header_time","endpoint":"$upstream_addr","tls_version":"$ssl_protocol","tls_suite":"$ssl_cipher","request_id":"$request_id"}}';
+  {log}
+  upstream backend {{
+    server {backend};
+    keepalive 64;
+    keepalive_requests {NO_LIMIT};
+  }}
+  server {{
+    listen {address} ssl;
+    server_name localhost;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.3;
+    ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    ssl_ecdh_curve X25519;
+    location / {{
+      proxy_pass http://backend;
+      proxy_http_version 1.1;
+      proxy_max_temp_file_size 0;
+      proxy_buffers 16 16k;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Request-ID $request_id;
+      proxy_set_header Forwarded 'for=$remote_addr;host="$http_host";proto=$scheme';
+      add_header Strict-Transport-Security "max-age=31536000" always;
+    }}
+  }}"#,
+        certificate = certificate.chain_file.display(),
+        key = certificate.key_file.display(),
+    );
+    arguments(directory, &frame(directory, &http))
+}
+
+/// Writes the configuration of the backend, and returns its arguments. It serves a file for each body length.
+pub(super) fn backend(directory: &Path, address: SocketAddr, lengths: &[usize]) -> Outcome<Vec<String>> {
+    let files = directory.join("files");
+    fs::create_dir_all(&files)?;
+    for length in lengths {
+        fs::write(files.join(length.to_string()), "x".repeat(*length))?;
+    }
+    let http = format!(
+        "access_log off;
+  sendfile on;
+  tcp_nopush on;
+  open_file_cache max=16;
+  open_file_cache_valid 1h;
+  server {{
+    listen {address} backlog=1024;
+    root {files};
+  }}",
+        files = files.display()
+    );
+    arguments(directory, &frame(directory, &http))
+}
+
+fn arguments(directory: &Path, configuration: &str) -> Outcome<Vec<String>> {
+    let file = directory.join("nginx.conf");
+    fs::write(&file, configuration)?;
+    Ok(["-e", "stderr", "-p", &directory.display().to_string(), "-c", &file.display().to_string()]
+        .map(str::to_owned)
+        .into())
+}
