@@ -89,6 +89,10 @@ pub(super) fn add(watches: &mut Watches, directory: &Path) -> io::Result<WatchDe
 /// Whether an event can change what is read. A file without a manifest's extension matters only when its name comes
 /// or goes, because it may be a link to a directory; a hidden one only if it may be a mounted ConfigMap's `..data`.
 fn matters(event: &Event<&OsStr>) -> bool {
+    // The end of a watch that we removed ourselves, or of a directory whose end was told already.
+    if event.mask.contains(EventMask::IGNORED) {
+        return false;
+    }
     let Some(name) = event.name else { return true };
     if is_hidden(name) && !name.as_encoded_bytes().starts_with(b"..") {
         return false;
