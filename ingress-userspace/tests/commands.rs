@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -21,7 +22,9 @@ fn ingress(name: &str, class: &str, tls: bool, paths: &[(&str, &str)]) -> String
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\nspec:\n  ingressClassName: {class}\n{tls}  rules:\n  - host: shop.example\n    http:\n      paths:\n"
     );
     for (path, kind) in paths {
-        text += &format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             "      - path: {path}\n        pathType: {kind}\n        backend: {{service: {{name: web, port: {{name: http}}}}}}\n"
         );
     }
