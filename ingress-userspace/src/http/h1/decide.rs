@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ingress_core::http::{
-    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage,
+    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage, lenient_reading,
     parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
@@ -204,6 +204,12 @@ fn route(
     head: &RequestHead<'_>,
 ) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
     let rule = table.route(&head.host, &head.path);
+    // A backend that takes an encoded slash for a slash must not serve by a rule what another rule would answer.
+    if let Some(other) = lenient_reading(&head.path)
+        && table.route(&head.host, &other).map(Arc::as_ptr) != rule.map(Arc::as_ptr)
+    {
+        return Err(Instead::Problem(&kinds::PATH_AMBIGUOUS));
+    }
     match peer.listening {
         Listener::Https => check_server_name(table, peer, head)?,
         Listener::Http => {
