@@ -141,7 +141,9 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     if last {
         worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
     }
-    let id = worker.request_ids.next();
+    let trusted = is_trusted(connection);
+    let given = if trusted { head.request_id().and_then(RequestId::given) } else { None };
+    let id = given.unwrap_or_else(|| worker.request_ids.next());
     let table = worker.shared.published.table();
     let body_limit = limits.request_body.0;
     let routed = match head.body {
@@ -158,7 +160,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     let mut body = Body::request(head.body, body_limit);
     let forward = ForwardContext {
         client: connection.peer.client.ip(),
-        trusted: is_trusted(connection),
+        trusted,
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,
         request_id: id.as_str(),
