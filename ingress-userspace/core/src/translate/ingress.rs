@@ -148,6 +148,9 @@ impl Reader<'_> {
             let message = "the Ingress has neither rules nor a defaultBackend";
             self.draft.findings.push(Finding::refused(reason::NO_BACKEND, "spec", message));
         }
+        // Drafts are kept as long as their Ingress.
+        self.draft.rules.shrink_to_fit();
+        self.draft.claims.shrink_to_fit();
         self.draft
     }
 
