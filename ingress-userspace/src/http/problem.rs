@@ -11,8 +11,6 @@ mod tests;
 
 use std::borrow::Cow;
 
-use ingress_core::table::Denied;
-
 pub use accept::Format;
 pub use kinds::ProblemKind;
 pub use render::{render, response};
@@ -42,19 +40,6 @@ impl Problem {
         Self { detail: detail.into(), ..Self::new(kind) }
     }
 
-    /// The problem of a route that is denied, with the part of the configuration that is at fault.
-    pub fn denied(denied: Denied) -> Self {
-        let detail = match denied {
-            Denied::TlsSecret => {
-                "The TLS Secret that this host needs is missing or refused; the Ingress has a report that says why."
-            }
-            Denied::Backend => {
-                "The Service that this route needs is missing or refused; the Ingress has a report that says why."
-            }
-        };
-        Self::with_detail(&kinds::ROUTE_DENIED, detail)
-    }
-
     /// A problem from the parts of a refusal by the parser. What a backend sent (502) is of the kind
     /// `upstream-protocol`, whatever its fault; the detail names it.
     pub fn refused(status: u16, kind: &'static str, detail: &'static str) -> Self {
@@ -63,11 +48,5 @@ impl Problem {
             Some(known) => Self { status, ..Self::with_detail(known, detail) },
             None => Self { status, kind, title: kinds::reason(status), detail: Cow::Borrowed(detail) },
         }
-    }
-}
-
-impl From<&'static ProblemKind> for Problem {
-    fn from(kind: &'static ProblemKind) -> Self {
-        Self::new(kind)
     }
 }

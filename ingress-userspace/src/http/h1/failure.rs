@@ -39,6 +39,19 @@ impl Failure {
         matches!(self, Self::BackendClosed | Self::BackendProtocol(_) | Self::Bound(_))
     }
 
+    /// The limit that was hit, if one was.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Acquire(AcquireError::AllBusy) => Some(limit::REQUESTS_PER_ENDPOINT),
+            Self::Acquire(AcquireError::ConnectTimeout { .. }) => Some(limit::CONNECT),
+            Self::Bound(bound) => bound.limit(),
+            Self::BodyTimeout => Some(limit::IDLE),
+            Self::Body(BodyEnd::TooLarge) => Some(limit::REQUEST_BODY),
+            Self::BackendProtocol("response-head-too-large") => Some(limit::RESPONSE_HEAD),
+            _ => None,
+        }
+    }
+
     /// What the client is told; `None` if there is nobody to tell.
     fn problem(&self) -> Option<&'static ProblemKind> {
         Some(match self {
@@ -68,9 +81,7 @@ pub(crate) async fn answer(
     failure: Failure,
 ) -> After {
     let worker = Rc::clone(&connection.worker);
-    if let Failure::Bound(bound) = failure
-        && let Some(limit) = bound.limit()
-    {
+    if let Some(limit) = failure.limit() {
         worker.metrics.limit_hit(limit);
     }
     let Some(kind) = failure.problem() else {
@@ -80,11 +91,6 @@ pub(crate) async fn answer(
     };
     if kind.status >= 500 {
         worker.metrics.upstream_error(kind.name);
-    } else {
-        worker.metrics.limit_hit(match failure {
-            Failure::Body(_) => limit::REQUEST_BODY,
-            _ => limit::IDLE,
-        });
     }
     tally.status = kind.status;
     tally.error_class = Some(match failure {

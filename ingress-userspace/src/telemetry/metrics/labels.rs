@@ -96,10 +96,6 @@ pub mod limit {
     pub const TOTAL: &str = "timeouts.total";
     /// `timeouts.connect`
     pub const CONNECT: &str = "timeouts.connect";
-    /// `timeouts.drain`
-    pub const DRAIN: &str = "timeouts.drain";
-    /// `upstream.idlePerEndpoint`
-    pub const IDLE_PER_ENDPOINT: &str = "upstream.idlePerEndpoint";
     /// `upstream.requestsPerEndpoint`
     pub const REQUESTS_PER_ENDPOINT: &str = "upstream.requestsPerEndpoint";
 
@@ -119,8 +115,6 @@ pub mod limit {
         RESPONSE,
         TOTAL,
         CONNECT,
-        DRAIN,
-        IDLE_PER_ENDPOINT,
         REQUESTS_PER_ENDPOINT,
     ];
 }
