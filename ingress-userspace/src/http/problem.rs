@@ -11,6 +11,8 @@ mod tests;
 
 use std::borrow::Cow;
 
+use ingress_core::table::Denied;
+
 pub use accept::Format;
 pub use kinds::ProblemKind;
 pub use render::{render, response};
@@ -38,6 +40,19 @@ impl Problem {
     /// A problem with a detail of its own.
     pub fn with_detail(kind: &'static ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: detail.into(), ..Self::new(kind) }
+    }
+
+    /// The problem of a route that is denied, with the part of the configuration that is at fault.
+    pub fn denied(denied: Denied) -> Self {
+        let detail = match denied {
+            Denied::TlsSecret => {
+                "The TLS Secret that this host needs is missing or refused; the Ingress has a report that says why."
+            }
+            Denied::Backend => {
+                "The Service that this route needs is missing or refused; the Ingress has a report that says why."
+            }
+        };
+        Self::with_detail(&kinds::ROUTE_DENIED, detail)
     }
 
     /// A problem from the parts of a refusal by the parser. What a backend sent (502) is of the kind
