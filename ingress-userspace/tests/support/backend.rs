@@ -352,7 +352,8 @@ impl Peer {
         self.connection.changed.notify_all();
     }
 
-    fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends bytes; the error tells that the proxy is gone.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
         let written = (&*self.connection.stream()?).write_all(bytes);
         if let Err(error) = &written {
             self.connection.state().saw(error);
