@@ -1,28 +1,27 @@
 //! From a request head to a decision: which rule authorizes it, or what it is answered.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ingress_core::http::{
-    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage, lenient_reading,
-    parse_request_resumed, write_request_head,
+    BodyLength, ForwardContext, HeadScan, Reject, RequestHead, Scheme, Version, header_storage,
+    lenient_reading, parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
 
-use super::body::Body;
+use super::body::{Body, BodyEnd};
 use super::connection::{Connection, Peer};
 use crate::http::problem::{self, Problem, kinds};
+use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
-use crate::telemetry::{RequestId, RequestRecord};
 
 /// An authorized request.
 #[expect(clippy::struct_excessive_bools, reason = "five independent facts of the head")]
 pub(crate) struct Request {
-    /// Its name in logs and in X-Request-Id.
-    pub(crate) id: RequestId,
     /// When its head was complete.
     pub(crate) started: Instant,
     /// The rule that authorizes it.
@@ -54,14 +53,25 @@ pub(crate) struct Names {
     pub(crate) host: String,
     /// Normalised, without the query.
     pub(crate) path: String,
+    /// What the backend gets as X-Request-ID, and a client whose request has failed.
+    pub(crate) request_id: String,
+    /// `HTTP/1.1`
+    pub(crate) protocol: &'static str,
 }
 
 impl Names {
-    fn set(&mut self, method: &str, host: &str, path: &str) {
-        for (name, value) in [(&mut self.method, method), (&mut self.host, host), (&mut self.path, path)] {
+    fn set(&mut self, words: [&str; 4], protocol: &'static str) {
+        let names = [&mut self.method, &mut self.host, &mut self.path, &mut self.request_id];
+        for (name, word) in names.into_iter().zip(words) {
             name.clear();
-            name.push_str(value);
+            name.push_str(word);
         }
+        self.protocol = protocol;
+    }
+
+    /// Gives back what exceptionally long words took.
+    pub(crate) fn shrink_to(&mut self, kept: usize) {
+        self.path.shrink_to(kept);
     }
 }
 
@@ -80,7 +90,7 @@ pub(crate) enum Decided {
 
 /// Why a request does not go to a backend.
 enum Instead {
-    Problem(&'static kinds::ProblemKind),
+    Problem(Problem),
     /// 308 to the same host and path over TLS.
     Redirect,
 }
@@ -95,11 +105,10 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
         Ok(None) => None,
         Ok(Some(head)) => Some((decide(connection, &head, &input[head.len..]), head.len)),
         Err(reject) => {
-            connection.names.set("", "", "");
-            if let Some(limit) = limit_of(reject.status) {
+            if let Some(limit) = limit_of(reject.kind) {
                 connection.worker.metrics.limit_hit(limit);
             }
-            refuse(connection, &Problem::refused(reject.status, reject.kind, reject.detail));
+            refuse(connection, &refused(reject));
             connection.input_abandoned = true;
             return Decided::Answer { close: true };
         }
@@ -121,41 +130,42 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
 }
 
 /// Which limit a refused head has hit.
-fn limit_of(status: u16) -> Option<&'static str> {
-    match status {
-        414 => Some(limit::URI),
-        431 => Some(limit::REQUEST_HEAD),
+fn limit_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "uri-too-long" => Some(limit::URI),
+        "request-head-too-large" => Some(limit::REQUEST_HEAD),
+        "too-many-request-headers" => Some(limit::REQUEST_HEADERS),
         _ => None,
     }
 }
 
+/// What a client is told about a message that was refused.
+pub(crate) fn refused(reject: Reject) -> Problem {
+    Problem::refused(reject.status, reject.kind, reject.detail)
+}
+
 /// Decides, and returns how many of the bytes after the head were used for the body.
 fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (Decided, usize) {
-    let worker = std::rc::Rc::clone(&connection.worker);
+    let worker = Rc::clone(&connection.worker);
     let started = worker.now();
     connection.requests += 1;
-    connection.names.set(head.method, &head.host, &head.path);
-    let limits = &worker.shared.config.limits;
-    let last = limits.requests_per_connection != 0 && connection.requests >= limits.requests_per_connection;
-    let keep_alive = head.keep_alive && !last && !worker.draining.get();
-    if last {
-        worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
-    }
     let trusted = is_trusted(connection);
-    let given = if trusted { head.request_id().and_then(RequestId::given) } else { None };
-    let id = given.unwrap_or_else(|| worker.request_ids.next());
+    let own = worker.request_ids.next();
+    let id = head.request_id().filter(|_| trusted).unwrap_or(own.as_str());
+    connection.names.set([head.method, &head.host, &head.path, id], head.version.as_str());
+    let keep_alive = keep_alive(connection, head);
     let table = worker.shared.published.table();
-    let body_limit = limits.request_body.0;
+    let body_limit = worker.shared.config.limits.request_body.0;
     let routed = match head.body {
         BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
             worker.metrics.limit_hit(limit::REQUEST_BODY);
-            Err(Instead::Problem(&kinds::BODY_TOO_LARGE))
+            Err(Instead::Problem(Problem::new(&kinds::BODY_TOO_LARGE)))
         }
         _ => route(&table, &connection.peer, head),
     };
     let (rule, backend) = match routed {
         Ok(routed) => routed,
-        Err(instead) => return (answer(connection, head, &id, started, keep_alive, &instead), 0),
+        Err(instead) => return answer(connection, head, rest.len(), started, keep_alive, &instead),
     };
     let mut body = Body::request(head.body, body_limit);
     let forward = ForwardContext {
@@ -163,16 +173,23 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         trusted,
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,
-        request_id: id.as_str(),
+        request_id: id,
     };
     connection.to_backend.clear();
     write_request_head(&mut connection.to_backend, head, &forward);
-    let Ok(used) = body.feed(rest, &mut connection.to_backend) else {
-        // Malformed or too long chunks that came with the head: nothing has been sent to a backend.
-        return (answer(connection, head, &id, started, false, &Instead::Problem(&kinds::BAD_REQUEST)), 0);
+    let used = match body.feed(rest, &mut connection.to_backend) {
+        Ok(used) => used,
+        Err(end) => {
+            // Nothing of it has been sent to a backend.
+            if matches!(end, BodyEnd::TooLarge) {
+                worker.metrics.limit_hit(limit::REQUEST_BODY);
+            }
+            let instead = Instead::Problem(bad_body(&end));
+            connection.input_abandoned = true;
+            return answer(connection, head, 0, started, false, &instead);
+        }
     };
     let request = Request {
-        id,
         started,
         rule,
         backend,
@@ -185,6 +202,24 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         upgrade: head.upgrade.is_some(),
     };
     (Decided::Forward(Box::new(request)), used)
+}
+
+/// Whether another request may follow. If it is we who say no, the client may have sent it already.
+fn keep_alive(connection: &mut Connection, head: &RequestHead<'_>) -> bool {
+    let worker = &connection.worker;
+    let most = worker.shared.config.limits.requests_per_connection;
+    let last = most != 0 && connection.requests >= most;
+    if last {
+        worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
+    }
+    let keep_alive = head.keep_alive && !last && !worker.draining.get();
+    connection.input_abandoned |= head.keep_alive && !keep_alive;
+    keep_alive
+}
+
+/// What a client is told about its body.
+pub(crate) fn bad_body(end: &BodyEnd) -> Problem {
+    if let BodyEnd::Malformed(reject) = end { refused(*reject) } else { Problem::new(&kinds::BODY_TOO_LARGE) }
 }
 
 fn is_trusted(connection: &Connection) -> bool {
@@ -206,26 +241,37 @@ fn route(
     head: &RequestHead<'_>,
 ) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
     let rule = table.route(&head.host, &head.path);
-    // A backend that takes an encoded slash for a slash must not serve by a rule what another rule would answer.
-    if let Some(other) = lenient_reading(&head.path)
-        && table.route(&head.host, &other).map(Arc::as_ptr) != rule.map(Arc::as_ptr)
-    {
-        return Err(Instead::Problem(&kinds::PATH_AMBIGUOUS));
-    }
     match peer.listening {
         Listener::Https => check_server_name(table, peer, head)?,
         Listener::Http => {
             let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
-            if !plaintext && (table.tls_host(&head.host) || rule.is_some()) {
+            // Without a name there is nowhere to send the client (HTTP/1.0).
+            if !plaintext && !head.host.is_empty() && (table.tls_host(&head.host) || rule.is_some()) {
                 return Err(Instead::Redirect);
+            }
+            if !plaintext {
+                return Err(Instead::Problem(Problem::new(&kinds::NO_ROUTE)));
             }
         }
     }
-    let rule = rule.ok_or(Instead::Problem(&kinds::NO_ROUTE))?;
-    if rule.denied.is_some() {
-        return Err(Instead::Problem(&kinds::ROUTE_DENIED));
+    let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
+    check_lenient_reading(table, rule, head)?;
+    if let Some(denied) = rule.denied {
+        return Err(Instead::Problem(Problem::denied(denied)));
     }
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
+}
+
+/// A backend may read encoded slashes and `;` in its own way: the rule that authorizes the request must be the same either
+/// way (see [`lenient_reading`]).
+fn check_lenient_reading(
+    table: &RoutingTable,
+    rule: &Arc<Rule>,
+    head: &RequestHead<'_>,
+) -> Result<(), Instead> {
+    let Some(path) = lenient_reading(&head.path) else { return Ok(()) };
+    let same = table.route(&head.host, &path).is_some_and(|other| Arc::ptr_eq(rule, other));
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::PATH_AMBIGUOUS))) }
 }
 
 /// A request for another host than the handshake's may only use this connection if both hosts have the same certificate
@@ -240,32 +286,42 @@ fn check_server_name(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) 
         (None, None) => true,
         _ => false,
     };
-    if same { Ok(()) } else { Err(Instead::Problem(&kinds::MISDIRECTED)) }
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::MISDIRECTED))) }
 }
 
+/// Answers a request here, and returns how many of the bytes after the head were its body. `arrived` of them are there.
 fn answer(
     connection: &mut Connection,
     head: &RequestHead<'_>,
-    id: &RequestId,
+    arrived: usize,
     started: Instant,
     keep_alive: bool,
     instead: &Instead,
-) -> Decided {
+) -> (Decided, usize) {
+    let body = match head.body {
+        BodyLength::Empty => Some(0),
+        BodyLength::Known(length) => usize::try_from(length).ok().filter(|length| *length <= arrived),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
     // A body that nobody will read: the connection cannot be used again.
-    let has_body = !matches!(head.body, BodyLength::Empty);
-    let close = !keep_alive || has_body;
-    connection.input_abandoned |= has_body;
+    connection.input_abandoned |= body.is_none();
+    // These responses do not say keep-alive, which HTTP/1.0 needs (RFC 9112 section 9.3).
+    let close = !keep_alive || body.is_none() || head.version == Version::Http10;
     let (status, class) = match instead {
-        Instead::Problem(kind) => {
-            let problem = Problem::new(kind);
+        Instead::Problem(problem) => {
             let head_only = head.method == "HEAD";
             connection.worker.metrics.problem_response(problem.kind);
-            connection.output =
-                problem::response(&problem, id.as_str(), head.header("accept"), head_only, close);
+            connection.output = problem::response(
+                problem,
+                &connection.names.request_id,
+                head.header("accept"),
+                head_only,
+                close,
+            );
             (problem.status, Some(problem.kind))
         }
         Instead::Redirect => {
-            redirect(connection, head, id, close);
+            redirect(connection, head, close);
             (308, None)
         }
     };
@@ -273,14 +329,14 @@ fn answer(
         status,
         error_class: class,
         total: connection.worker.now().duration_since(started),
-        ..connection.record(id)
+        ..connection.record()
     };
     connection.worker.metrics.finish_request(&record);
-    Decided::Answer { close }
+    (Decided::Answer { close }, body.unwrap_or_default())
 }
 
 /// RFC 9110 section 15.4.9: method and body stay.
-fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId, close: bool) {
+fn redirect(connection: &mut Connection, head: &RequestHead<'_>, close: bool) {
     let mut location = format!("https://{}", head.host);
     // A client that named our port came without a port mapping, so it is sent to our other port.
     if head.port.is_some_and(|port| port == connection.peer.local_port)
@@ -301,16 +357,17 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
         .extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: ");
     connection.output.extend_from_slice(location.as_bytes());
     connection.output.extend_from_slice(b"\r\nX-Request-Id: ");
-    connection.output.extend_from_slice(id.as_str().as_bytes());
+    connection.output.extend_from_slice(connection.names.request_id.as_bytes());
     connection.output.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
 }
 
 /// Answers a request whose head never became one.
 pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
+    connection.names.set(["", "", "", id.as_str()], "");
     connection.worker.metrics.problem_response(problem.kind);
     connection.output = problem::response(problem, id.as_str(), None, false, true);
     let record =
-        RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record(&id) };
+        RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record() };
     connection.worker.metrics.finish_request(&record);
 }

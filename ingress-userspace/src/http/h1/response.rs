@@ -179,7 +179,9 @@ fn last(
     let framed = matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
     let chunked_out = framed && request.version == Version::Http11;
     // A request that is still being sent cannot be followed by another.
-    let close = !request.keep_alive || !request.body.delivered() || (framed && !chunked_out);
+    let draining = connection.worker.draining.get();
+    let close = !request.keep_alive || !request.body.delivered() || (framed && !chunked_out) || draining;
+    connection.input_abandoned |= draining;
     let context = ResponseContext {
         client_version: request.version,
         close,

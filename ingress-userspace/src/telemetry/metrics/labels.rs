@@ -98,8 +98,6 @@ pub mod limit {
     pub const CONNECT: &str = "timeouts.connect";
     /// `timeouts.drain`
     pub const DRAIN: &str = "timeouts.drain";
-    /// `upstream.idlePerEndpoint`
-    pub const IDLE_PER_ENDPOINT: &str = "upstream.idlePerEndpoint";
     /// `upstream.requestsPerEndpoint`
     pub const REQUESTS_PER_ENDPOINT: &str = "upstream.requestsPerEndpoint";
 
@@ -120,14 +118,22 @@ pub mod limit {
         TOTAL,
         CONNECT,
         DRAIN,
-        IDLE_PER_ENDPOINT,
         REQUESTS_PER_ENDPOINT,
     ];
 }
 
-/// How an attempt on a backend fails: kinds of problem without their `upstream-`.
-pub(super) const UPSTREAM_ERRORS: &[&str] =
-    &["no-endpoints", "busy", "connect", "connect-timeout", "timeout", "closed", "protocol"];
+/// How an attempt on a backend fails: the kinds of `upstream::AcquireError`, and what happens after a connect.
+pub(super) const UPSTREAM_ERRORS: &[&str] = &[
+    "no-endpoints",
+    "endpoints-busy",
+    "endpoints-ejected",
+    "connect-refused",
+    "connect-timeout",
+    "connect-failed",
+    "timeout",
+    "closed",
+    "protocol",
+];
 
 /// What can be wrong with a response besides what can be wrong with a request too.
 const RESPONSE_FAULTS: [&str; 4] =

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::{Registry, TextEncoder};
 
-pub use super::tls::HandshakeError;
+pub use super::handshake::HandshakeError;
 pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, UpstreamTotals};
 pub use labels::limit;

@@ -9,7 +9,7 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
-use crate::telemetry::tls::HandshakeError;
+use crate::telemetry::handshake::HandshakeError;
 use crate::telemetry::{RequestRecord, access_log};
 
 type Routes = HashMap<NamespacedName, Arc<RouteCounters>, RandomState>;
