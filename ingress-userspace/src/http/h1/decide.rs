@@ -80,7 +80,7 @@ pub(crate) enum Decided {
 
 /// Why a request does not go to a backend.
 enum Instead {
-    Problem(&'static kinds::ProblemKind),
+    Problem(Problem),
     /// 308 to the same host and path over TLS.
     Redirect,
 }
@@ -147,7 +147,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     let routed = match head.body {
         BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
             worker.metrics.limit_hit(limit::REQUEST_BODY);
-            Err(Instead::Problem(&kinds::BODY_TOO_LARGE))
+            Err(Instead::Problem(Problem::new(&kinds::BODY_TOO_LARGE)))
         }
         _ => route(&table, &connection.peer, head),
     };
@@ -165,9 +165,16 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     };
     connection.to_backend.clear();
     write_request_head(&mut connection.to_backend, head, &forward);
-    let Ok(used) = body.feed(rest, &mut connection.to_backend) else {
-        // Malformed or too long chunks that came with the head: nothing has been sent to a backend.
-        return (answer(connection, head, &id, started, false, &Instead::Problem(&kinds::BAD_REQUEST)), 0);
+    let used = match body.feed(rest, &mut connection.to_backend) {
+        Ok(used) => used,
+        Err(end) => {
+            // Malformed or too long chunks that came with the head: nothing has been sent to a backend.
+            let problem = end.problem().unwrap_or(Problem::new(&kinds::BAD_REQUEST));
+            if let Some(limit) = end.limit() {
+                worker.metrics.limit_hit(limit);
+            }
+            return (answer(connection, head, &id, started, false, &Instead::Problem(problem)), 0);
+        }
     };
     let request = Request {
         id,
@@ -213,9 +220,9 @@ fn route(
             }
         }
     }
-    let rule = rule.ok_or(Instead::Problem(&kinds::NO_ROUTE))?;
+    let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
     if rule.denied.is_some() {
-        return Err(Instead::Problem(&kinds::ROUTE_DENIED));
+        return Err(Instead::Problem(Problem::new(&kinds::ROUTE_DENIED)));
     }
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
 }
@@ -232,7 +239,7 @@ fn check_server_name(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) 
         (None, None) => true,
         _ => false,
     };
-    if same { Ok(()) } else { Err(Instead::Problem(&kinds::MISDIRECTED)) }
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::MISDIRECTED))) }
 }
 
 fn answer(
@@ -248,12 +255,11 @@ fn answer(
     let close = !keep_alive || has_body;
     connection.input_abandoned |= has_body;
     let (status, class) = match instead {
-        Instead::Problem(kind) => {
-            let problem = Problem::new(kind);
+        Instead::Problem(problem) => {
             let head_only = head.method == "HEAD";
             connection.worker.metrics.problem_response(problem.kind);
             connection.output =
-                problem::response(&problem, id.as_str(), head.header("accept"), head_only, close);
+                problem::response(problem, id.as_str(), head.header("accept"), head_only, close);
             (problem.status, Some(problem.kind))
         }
         Instead::Redirect => {

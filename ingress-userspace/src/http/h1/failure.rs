@@ -8,7 +8,7 @@ use super::body::BodyEnd;
 use super::connection::Connection;
 use super::decide::Request;
 use super::exchange::{After, Tally};
-use crate::http::problem::kinds::{self, ProblemKind};
+use crate::http::problem::kinds;
 use crate::http::problem::{self, Problem};
 use crate::telemetry::metrics::limit;
 use crate::upstream::AcquireError;
@@ -40,20 +40,46 @@ impl Failure {
     }
 
     /// What the client is told; `None` if there is nobody to tell.
-    fn problem(&self) -> Option<&'static ProblemKind> {
-        Some(match self {
+    fn problem(&self) -> Option<Problem> {
+        let kind = match self {
             Self::Acquire(AcquireError::NoEndpoints) => &kinds::NO_ENDPOINTS,
             Self::Acquire(AcquireError::AllBusy | AcquireError::AllEjected) => &kinds::UPSTREAM_BUSY,
             Self::Acquire(AcquireError::ConnectTimeout { .. }) => &kinds::UPSTREAM_CONNECT_TIMEOUT,
             Self::Acquire(_) => &kinds::UPSTREAM_CONNECT,
             Self::Bound(_) => &kinds::UPSTREAM_TIMEOUT,
             Self::BodyTimeout => &kinds::REQUEST_TIMEOUT,
-            Self::Body(BodyEnd::Malformed(_)) => &kinds::BAD_REQUEST,
-            Self::Body(BodyEnd::TooLarge) => &kinds::BODY_TOO_LARGE,
-            Self::ClientGone | Self::Body(_) => return None,
+            Self::Body(end) => return end.problem(),
+            Self::ClientGone => return None,
             Self::BackendClosed => &kinds::UPSTREAM_CLOSED,
             Self::BackendProtocol(_) => &kinds::UPSTREAM_PROTOCOL,
-        })
+        };
+        Some(Problem::new(kind))
+    }
+
+    /// The limit that was hit, if one was.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Bound(bound) => bound.limit(),
+            Self::BodyTimeout => Some(limit::IDLE),
+            Self::Body(end) => end.limit(),
+            _ => None,
+        }
+    }
+}
+
+impl BodyEnd {
+    /// What the client is told of a body that is refused.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Malformed(reject) => Some(Problem::refused(reject.status, reject.kind, reject.detail)),
+            Self::TooLarge => Some(Problem::new(&kinds::BODY_TOO_LARGE)),
+            _ => None,
+        }
+    }
+
+    /// The limit that was hit, if one was.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        matches!(self, Self::TooLarge).then_some(limit::REQUEST_BODY)
     }
 }
 
@@ -68,34 +94,27 @@ pub(crate) async fn answer(
     failure: Failure,
 ) -> After {
     let worker = Rc::clone(&connection.worker);
-    if let Failure::Bound(bound) = failure
-        && let Some(limit) = bound.limit()
-    {
+    if let Some(limit) = failure.limit() {
         worker.metrics.limit_hit(limit);
     }
-    let Some(kind) = failure.problem() else {
+    let Some(problem) = failure.problem() else {
         tally.status = CLIENT_CLOSED_REQUEST;
         tally.error_class = Some("client-closed");
         return After::Abort;
     };
-    if kind.status >= 500 {
-        worker.metrics.upstream_error(kind.name);
-    } else {
-        worker.metrics.limit_hit(match failure {
-            Failure::Body(_) => limit::REQUEST_BODY,
-            _ => limit::IDLE,
-        });
+    if problem.status >= 500 {
+        worker.metrics.upstream_error(problem.kind);
     }
-    tally.status = kind.status;
+    tally.status = problem.status;
     tally.error_class = Some(match failure {
         Failure::BackendProtocol(reason) => reason,
-        _ => kind.name,
+        _ => problem.kind,
     });
     let whole = request.body.delivered();
     let close = !request.keep_alive || !whole || worker.draining.get();
     connection.input_abandoned |= !whole;
-    worker.metrics.problem_response(kind.name);
-    connection.output = render(connection, request, &Problem::new(kind), close);
+    worker.metrics.problem_response(problem.kind);
+    connection.output = render(connection, request, &problem, close);
     match connection.write_output().await {
         Err(_) => After::Abort,
         Ok(()) if close => After::Close,
