@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ingress_core::http::{
-    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage,
+    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage, lenient_reading,
     parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
@@ -220,11 +220,29 @@ fn route(
             }
         }
     }
+    check_lenient_reading(table, head, rule)?;
     let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
     if rule.denied.is_some() {
         return Err(Instead::Problem(Problem::new(&kinds::ROUTE_DENIED)));
     }
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
+}
+
+/// A backend may take an encoded slash for a slash, or drop parameters. What it would read must not belong to another
+/// rule: that rule's policies would have been avoided.
+fn check_lenient_reading(
+    table: &RoutingTable,
+    head: &RequestHead<'_>,
+    rule: Option<&Arc<Rule>>,
+) -> Result<(), Instead> {
+    let Some(lenient) = lenient_reading(&head.path) else { return Ok(()) };
+    let same = match (rule, table.route(&head.host, &lenient)) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    let detail = "A backend could read the path in another way, in which it belongs to another rule.";
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::with_detail(&kinds::PATH_AMBIGUOUS, detail))) }
 }
 
 /// A request for another host than the handshake's may only use this connection if both hosts have the same certificate
