@@ -99,6 +99,7 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
             if let Some(limit) = limit_of(reject.status) {
                 connection.worker.metrics.limit_hit(limit);
             }
+            connection.input = input;
             refuse(connection, &Problem::refused(reject.status, reject.kind, reject.detail));
             connection.input_abandoned = true;
             return Decided::Answer { close: true };
@@ -321,11 +322,13 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
     connection.output.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
 }
 
-/// Answers a request whose head never became one.
+/// Answers a request whose head, still in the input, never became one.
 pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
     connection.worker.metrics.problem_response(problem.kind);
-    connection.output = problem::response(problem, id.as_str(), None, false, true);
+    // Whatever else is wrong with it: a client that has sent HEAD reads no content (RFC 9110 section 9.3.2).
+    let head_only = connection.input.trim_ascii_start().starts_with(b"HEAD ");
+    connection.output = problem::response(problem, id.as_str(), None, head_only, true);
     let record =
         RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record(&id) };
     connection.worker.metrics.finish_request(&record);
