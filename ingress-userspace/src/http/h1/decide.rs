@@ -19,7 +19,7 @@ use crate::telemetry::metrics::limit;
 use crate::telemetry::{RequestId, RequestRecord};
 
 /// An authorized request.
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts of the head")]
+#[expect(clippy::struct_excessive_bools, reason = "six independent facts of the head")]
 pub(crate) struct Request {
     /// Its name in logs and in X-Request-Id.
     pub(crate) id: RequestId,
@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) expect_continue: bool,
     /// Whether it asks for another protocol.
     pub(crate) upgrade: bool,
+    /// Whether it has content that the method gives no meaning to.
+    pub(crate) odd_content: bool,
 }
 
 /// The words of a request that logs repeat; reused from request to request.
@@ -189,8 +191,15 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         body,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some(),
+        odd_content: has_odd_content(head),
     };
     (Decided::Forward(Box::new(request)), used)
+}
+
+/// Some backends do not read such content, and then take it for the next request (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5).
+fn has_odd_content(head: &RequestHead<'_>) -> bool {
+    matches!(head.method, "GET" | "HEAD" | "DELETE")
+        && !matches!(head.body, BodyLength::Empty | BodyLength::Known(0))
 }
 
 fn is_trusted(connection: &Connection) -> bool {
