@@ -62,7 +62,9 @@ enum Backend<'a> {
 impl Backend<'_> {
     fn json(&self) -> Value {
         match self {
-            Self::Number(name, port) => json!({"service": {"name": name.of(&NAMES), "port": {"number": port % 4}}}),
+            Self::Number(name, port) => {
+                json!({"service": {"name": name.of(&NAMES), "port": {"number": port % 4}}})
+            }
             Self::Name(name, port) => {
                 json!({"service": {"name": name.of(&NAMES), "port": {"name": port.of(&NAMES)}}})
             }
@@ -81,7 +83,12 @@ struct Address<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Class { name: u8, ours: bool, default: bool, created: Option<u8> },
+    Class {
+        name: u8,
+        ours: bool,
+        default: bool,
+        created: Option<u8>,
+    },
     Ingress {
         name: u8,
         created: Option<u8>,
@@ -91,10 +98,28 @@ enum Step<'a> {
         routes: Vec<Route<'a>>,
         tls: Vec<(Vec<Word<'a>>, Option<Word<'a>>)>,
     },
-    Service { name: u8, external: bool, ports: Vec<(Option<Word<'a>>, i32, Option<Word<'a>>)> },
-    Slice { name: u8, service: Word<'a>, family: u8, addresses: Vec<Address<'a>>, ports: Vec<(Option<Word<'a>>, Option<i32>)> },
-    Secret { name: u8, good: bool, certificate: &'a [u8], key: &'a [u8] },
-    Delete { kind: u8, name: u8 },
+    Service {
+        name: u8,
+        external: bool,
+        ports: Vec<(Option<Word<'a>>, i32, Option<Word<'a>>)>,
+    },
+    Slice {
+        name: u8,
+        service: Word<'a>,
+        family: u8,
+        addresses: Vec<Address<'a>>,
+        ports: Vec<(Option<Word<'a>>, Option<i32>)>,
+    },
+    Secret {
+        name: u8,
+        good: bool,
+        certificate: &'a [u8],
+        key: &'a [u8],
+    },
+    Delete {
+        kind: u8,
+        name: u8,
+    },
 }
 
 fn name(index: u8) -> &'static str {
@@ -115,8 +140,7 @@ impl Step<'_> {
         let object = match self {
             Self::Class { name, ours, default, created } => {
                 let mut meta = metadata(*name, *created);
-                meta["annotations"] =
-                    json!({"ingressclass.kubernetes.io/is-default-class": if *default { "true" } else { "false" }});
+                meta["annotations"] = json!({"ingressclass.kubernetes.io/is-default-class": if *default { "true" } else { "false" }});
                 let controller = if *ours { CONTROLLER_NAME } else { "example.com/other" };
                 Object::IngressClass(typed(json!({"metadata": meta, "spec": {"controller": controller}}))?)
             }
@@ -165,9 +189,13 @@ impl Step<'_> {
             }
             // What served stays when its Secret goes: that depends on history, so Secrets are not deleted here.
             Self::Delete { kind, name: index } => {
-                let kind = [Kind::Ingress, Kind::IngressClass, Kind::Service, Kind::EndpointSlice][usize::from(*kind) % 4];
+                let kind = [Kind::Ingress, Kind::IngressClass, Kind::Service, Kind::EndpointSlice]
+                    [usize::from(*kind) % 4];
                 let namespace = if kind == Kind::IngressClass { "" } else { "default" };
-                return Some(Change::Delete(ObjectKey { kind, name: NamespacedName::new(namespace, name(*index)) }));
+                return Some(Change::Delete(ObjectKey {
+                    kind,
+                    name: NamespacedName::new(namespace, name(*index)),
+                }));
             }
         };
         Some(Change::Upsert(object))
@@ -217,7 +245,9 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>, &str, &str)| {
     let mut secrets = BTreeSet::new();
     let changes: Vec<Change> = steps
         .iter()
-        .filter(|step| !matches!(step, Step::Secret { name, .. } if !secrets.insert(name % NAMES.len() as u8)))
+        .filter(
+            |step| !matches!(step, Step::Secret { name, .. } if !secrets.insert(name % NAMES.len() as u8)),
+        )
         .filter_map(Step::change)
         .collect();
 
