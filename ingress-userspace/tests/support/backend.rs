@@ -52,6 +52,13 @@ impl RawBackend {
         })
     }
 
+    /// The same as [`RawBackend::named`], at an address of this host.
+    pub(crate) fn named_at(host: &str, name: &'static str) -> Self {
+        let answer: Box<Answer> =
+            Box::new(move |request, _| vec![Step::Send(response(&format!("{name} {}", request.start_line)))]);
+        Self::listen(&format!("{host}:0"), Some(answer))
+    }
+
     fn listen(address: &str, answer: Option<Box<Answer>>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
