@@ -1,7 +1,5 @@
 //! What the backend learns about the client, and how a request is found again: X-Forwarded-*, request ids, problems.
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
-
 mod support;
 
 use support::authority::{Authority, KeyKind};
