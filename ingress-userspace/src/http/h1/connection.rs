@@ -47,7 +47,7 @@ pub(crate) struct Peer {
     pub(crate) server_name: Option<Box<str>>,
     /// `TLSv1.3`
     pub(crate) tls_version: Option<&'static str>,
-    /// `TLS13_AES_128_GCM_SHA256`
+    /// `TLS_AES_128_GCM_SHA256`
     pub(crate) tls_suite: Option<&'static str>,
 }
 
