@@ -1,4 +1,4 @@
-//! Ids of requests: unique, not secret. Ours are 128 bits as 32 hexadecimal digits; a trusted proxy's are taken as they are.
+//! Ids of requests: unique, not secret. 128 bits as 32 hexadecimal digits.
 //!
 //! ```text
 //! | 64 bits: random, once per process | 16 bits: worker | 48 bits: counter |
@@ -9,12 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use ingress_core::http::MAX_REQUEST_ID;
-
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Digits of our ids.
-const OURS: usize = 32;
 
 /// Digits that are the same for all ids of one worker.
 const PREFIX: usize = 20;
@@ -27,24 +22,13 @@ static PROCESS: LazyLock<u64> = LazyLock::new(|| {
 
 /// One request's id, on the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId {
-    /// Zero beyond the length.
-    text: [u8; MAX_REQUEST_ID],
-    length: u8,
-}
+pub struct RequestId([u8; 32]);
 
 impl RequestId {
-    /// The id that a proxy gave, in full; `None` if it is too long for an id.
-    pub fn given(id: &str) -> Option<Self> {
-        let mut text = [0; MAX_REQUEST_ID];
-        text.get_mut(..id.len())?.copy_from_slice(id.as_bytes());
-        Some(Self { text, length: id.len() as u8 })
-    }
-
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        // It is text by construction, so the fallbacks are never taken.
-        str::from_utf8(self.text.get(..usize::from(self.length)).unwrap_or_default()).unwrap_or_default()
+        // It is ASCII by construction, so the fallback is never taken.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -84,10 +68,10 @@ impl RequestIds {
     pub fn next(&self) -> RequestId {
         let count = self.next.get();
         self.next.set(count.wrapping_add(1));
-        let mut text = [0; MAX_REQUEST_ID];
+        let mut text = [0; 32];
         text[..PREFIX].copy_from_slice(&self.prefix);
-        hex(count, &mut text[PREFIX..OURS]);
-        RequestId { text, length: OURS as u8 }
+        hex(count, &mut text[PREFIX..]);
+        RequestId(text)
     }
 }
 
@@ -112,19 +96,6 @@ mod tests {
         assert_eq!(ids.next().to_string(), "0123456789abcdefbeef000000000001");
         ids.next.set(0xffff_ffff_ffff);
         assert_eq!(ids.next().as_str(), "0123456789abcdefbeefffffffffffff");
-    }
-
-    #[test]
-    fn a_given_id_is_kept_or_refused() {
-        assert_eq!(
-            RequestId::given("Root=1-67891233").map(|id| id.to_string()).as_deref(),
-            Some("Root=1-67891233")
-        );
-        assert!(
-            RequestId::given(&"a".repeat(MAX_REQUEST_ID))
-                .is_some_and(|id| id.as_str().len() == MAX_REQUEST_ID)
-        );
-        assert!(RequestId::given(&"a".repeat(MAX_REQUEST_ID + 1)).is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a connection that has not sent anything yet may still begin its first request after a drain has begun: the
 /// request may have been on its way.
-pub const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+pub const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
 
 /// Which bound a deadline belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,7 +62,7 @@ pub(crate) struct BenchArgs {
     /// Only peers whose name contains one of these: `nginx`, `haproxy`, `1.22` …
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     peers: Vec<String>,
-    /// Another penstock binary, measured as one more peer: what a change costs or gains.
+    /// Another penstock binary, measured as well: what a change costs or gains.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// A penstock binary to measure, instead of building one.

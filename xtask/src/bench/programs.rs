@@ -13,6 +13,8 @@ pub(super) enum Role {
     Subject,
     /// The same program again: what differs between the two is noise.
     Twin,
+    /// Another build of Penstock.
+    Baseline,
     /// What Penstock is compared with.
     Peer,
 }
@@ -60,7 +62,7 @@ pub(super) fn programs(penstock: &Path, baseline: Option<&Path>, suite: &str) ->
     ];
     if let Some(baseline) = baseline {
         let file = baseline.canonicalize().map_err(|error| format!("{}: {error}", baseline.display()))?;
-        servers.push(program("penstock baseline", Role::Peer, Product::Penstock, path(&file))?);
+        servers.push(program("penstock baseline", Role::Baseline, Product::Penstock, path(&file))?);
     }
     let installed =
         |name: &str| Ok::<_, String>(path(&find(name).ok_or(format!("{name} is not installed"))?));

@@ -86,11 +86,8 @@ fn print_ratios(findings: &[Findings]) {
         let syscalls = syscalls.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
         println!("  {:<18} {} {syscalls:>12}", other.name, cells.join(" "));
     }
-    if let Some((noise, true)) = noise(findings) {
-        println!(
-            "  TOO NOISY: the same program differs from itself by a factor of {:.2} in CPU per request",
-            noise.median
-        );
+    if let Some((_, noise @ (Noise::Uneven | Noise::TooNoisy))) = noise(findings) {
+        println!("  {}", noise.advice());
     }
 }
 
@@ -126,24 +123,50 @@ fn print_idle(findings: &[Findings]) {
 
 /// Says whether the machine was quiet enough for what was printed.
 pub(super) fn verdict(results: &[Results]) {
-    let noises: Vec<_> =
-        results.iter().filter_map(|result| Some((result.scenario.name, noise(&result.findings)?))).collect();
-    if noises.is_empty() {
-        return;
-    }
-    println!("\nNoise: penstock ÷ penstock again, CPU per request");
-    for (name, (Spread { median, min, max }, too_noisy)) in &noises {
-        let verdict = if *too_noisy { "too noisy: measure again" } else { "quiet enough" };
-        println!("  {name:<18} {median:.2} ({min:.2}–{max:.2})  {verdict}");
+    let noises = results.iter().filter_map(|result| Some((result.scenario.name, noise(&result.findings)?)));
+    for (index, (name, (Spread { median, min, max }, noise))) in noises.enumerate() {
+        if index == 0 {
+            println!("\nNoise: penstock ÷ penstock again, CPU per request");
+        }
+        println!("  {name:<18} {median:.2} ({min:.2}–{max:.2})  {}", noise.advice());
     }
 }
 
-/// How far the same program is from itself, and whether that is too far.
-fn noise(findings: &[Findings]) -> Option<(Spread, bool)> {
+/// What the difference of the same program from itself says about all other differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noise {
+    /// Within the bound in every round.
+    Quiet,
+    /// Within the bound in the median.
+    Uneven,
+    TooNoisy,
+}
+
+impl Noise {
+    fn of(spread: Spread) -> Self {
+        let outside = |ratio: f64| (ratio - 1.0).abs() > NOISE;
+        match spread {
+            Spread { median, .. } if outside(median) => Self::TooNoisy,
+            Spread { min, max, .. } if outside(min) || outside(max) => Self::Uneven,
+            _ => Self::Quiet,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Uneven => "rounds differ by more than 10 %: believe no difference smaller than that",
+            Self::TooNoisy => "TOO NOISY: measure again on a quiet machine",
+        }
+    }
+}
+
+/// How far the same program is from itself.
+fn noise(findings: &[Findings]) -> Option<(Spread, Noise)> {
     let subject = findings.iter().find(|found| found.role == Role::Subject)?;
     let twin = findings.iter().find(|found| found.role == Role::Twin)?;
     let spread = ratio(subject, twin, Sample::cpu_us_per_request)?;
-    Some((spread, (spread.median - 1.0).abs() > NOISE))
+    Some((spread, Noise::of(spread)))
 }
 
 /// The ratio of two servers within each round.
@@ -167,7 +190,7 @@ fn scenario_json(results: &Results) -> Value {
     json!({
         "name": results.scenario.name,
         "title": results.scenario.title,
-        "too_noisy": noise.map(|(_, too_noisy)| too_noisy),
+        "too_noisy": noise.map(|(_, noise)| noise == Noise::TooNoisy),
         "servers": servers,
     })
 }
@@ -208,4 +231,18 @@ fn findings_json(found: &Findings) -> Value {
 
 fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_the_distance_of_the_same_program_from_itself() {
+        let noise = |min, median, max| Noise::of(Spread { median, min, max });
+        assert_eq!(noise(0.95, 1.0, 1.05), Noise::Quiet);
+        assert_eq!(noise(0.85, 1.0, 1.05), Noise::Uneven);
+        assert_eq!(noise(0.85, 0.88, 0.95), Noise::TooNoisy);
+        assert_eq!(noise(1.0, 1.2, 1.3), Noise::TooNoisy);
+    }
 }

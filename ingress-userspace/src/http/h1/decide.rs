@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
 
 /// An authorized request.
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts of the head")]
+#[expect(clippy::struct_excessive_bools, reason = "six independent facts of the head")]
 pub(crate) struct Request {
     /// When its head was complete.
     pub(crate) started: Instant,
@@ -42,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) expect_continue: bool,
     /// Whether it asks for another protocol.
     pub(crate) upgrade: bool,
+    /// Whether it has content that the method gives no meaning to.
+    pub(crate) odd_content: bool,
 }
 
 /// The words of a request that logs repeat; reused from request to request.
@@ -108,6 +110,7 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
             if let Some(limit) = limit_of(reject.kind) {
                 connection.worker.metrics.limit_hit(limit);
             }
+            connection.input = input;
             refuse(connection, &refused(reject));
             connection.input_abandoned = true;
             return Decided::Answer { close: true };
@@ -200,6 +203,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         body,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some(),
+        odd_content: has_odd_content(head),
     };
     (Decided::Forward(Box::new(request)), used)
 }
@@ -215,6 +219,12 @@ fn keep_alive(connection: &mut Connection, head: &RequestHead<'_>) -> bool {
     let keep_alive = head.keep_alive && !last && !worker.draining.get();
     connection.input_abandoned |= head.keep_alive && !keep_alive;
     keep_alive
+}
+
+/// Some backends do not read such content, and then take it for the next request (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5).
+fn has_odd_content(head: &RequestHead<'_>) -> bool {
+    matches!(head.method, "GET" | "HEAD" | "DELETE")
+        && !matches!(head.body, BodyLength::Empty | BodyLength::Known(0))
 }
 
 /// What a client is told about its body.
@@ -361,12 +371,14 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, close: bool) {
     connection.output.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
 }
 
-/// Answers a request whose head never became one.
+/// Answers a request whose head, still in the input, never became one.
 pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
     connection.names.set(["", "", "", id.as_str()], "");
     connection.worker.metrics.problem_response(problem.kind);
-    connection.output = problem::response(problem, id.as_str(), None, false, true);
+    // Whatever else is wrong with it: a client that has sent HEAD reads no content (RFC 9110 section 9.3.2).
+    let head_only = connection.input.trim_ascii_start().starts_with(b"HEAD ");
+    connection.output = problem::response(problem, id.as_str(), None, head_only, true);
     let record =
         RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record() };
     connection.worker.metrics.finish_request(&record);

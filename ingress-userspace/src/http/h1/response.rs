@@ -203,7 +203,8 @@ fn last(
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),
         Err(_) => return Err(Refused::Unexpected),
     };
-    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again.
-    let reusable = head.keep_alive && used == rest.len();
+    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again. Neither
+    // is one on which the backend may have left content unread.
+    let reusable = head.keep_alive && used == rest.len() && !request.odd_content;
     Ok(Response { status: head.status, rest: Rest::Body(body), reusable, close })
 }

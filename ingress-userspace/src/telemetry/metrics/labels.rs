@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::http::problem::kinds::{self, ProblemKind};
+use crate::http::problem::kinds;
 
 /// Status codes registered with IANA, by number; what backends invent counts by class.
 pub(super) const CODES: [u16; 63] = [
@@ -130,29 +130,22 @@ pub(super) const UPSTREAM_ERRORS: &[&str] = &[
     "connect-refused",
     "connect-timeout",
     "connect-failed",
+    "stale",
     "timeout",
     "closed",
     "protocol",
 ];
 
-/// What can be wrong with a response besides what can be wrong with a request too.
-const RESPONSE_FAULTS: [&str; 4] =
-    ["status-line-invalid", "response-head-too-large", "too-many-response-headers", "unexpected-response"];
-
-/// The word for a failed attempt on a backend, from the kind of problem that it leads to, or from what is wrong with
-/// the response.
+/// The word for a failed attempt on a backend; those that are also kinds of problem say there whose fault it is.
 pub(super) fn upstream_error(kind: &str) -> &str {
-    let malformed = |kind: &&ProblemKind| kind.status == 400 || kind.status == 431;
-    if RESPONSE_FAULTS.contains(&kind) || kinds::find(kind).as_ref().is_some_and(malformed) {
-        return "protocol";
-    }
     kind.strip_prefix("upstream-").unwrap_or(kind)
 }
 
 /// How a request ends badly, besides the kinds of problem.
-const BROKEN: [&str; 9] = [
+const BROKEN: [&str; 11] = [
     "client-closed",
-    "tunnel-closed",
+    "client-reset",
+    "upstream-reset",
     "handshake-timeout",
     "head-timeout",
     "idle-timeout",
@@ -160,6 +153,7 @@ const BROKEN: [&str; 9] = [
     "total-timeout",
     "linger-timeout",
     "drain",
+    "drain-timeout",
 ];
 
 /// Names of all kinds of problem.
@@ -168,7 +162,7 @@ pub(super) static PROBLEMS: LazyLock<Box<[&str]>> =
 
 /// Everything that a request can end with.
 pub(super) static ERRORS: LazyLock<Box<[&str]>> =
-    LazyLock::new(|| PROBLEMS.iter().copied().chain(BROKEN).chain(RESPONSE_FAULTS).collect());
+    LazyLock::new(|| PROBLEMS.iter().copied().chain(BROKEN).collect());
 
 /// TLS versions, as rustls and OpenSSL spell them.
 pub(super) const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];

@@ -3,6 +3,7 @@
 mod documentation;
 mod exposition;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -15,9 +16,9 @@ use proptest::prelude::*;
 
 use self::exposition::Exposition;
 use super::*;
-use crate::http::problem::kinds;
 use crate::telemetry::RequestRecord;
 use crate::telemetry::testing::{record, rule};
+use crate::upstream::AcquireError;
 use crate::worker::timers::Bound;
 
 const SHOP: [(&str, &str); 2] = [("ingress_namespace", "shop"), ("ingress", "web")];
@@ -92,8 +93,9 @@ fn events_are_counted() {
     worker.limit_hit("no such limit");
     worker.upstream_error("upstream-timeout");
     worker.upstream_error("no-endpoints");
-    worker.upstream_error("chunk-size-invalid");
-    worker.upstream_error("unexpected-response");
+    worker.upstream_error("upstream-protocol");
+    worker.upstream_error("protocol");
+    worker.upstream_error("connect-refused");
     worker.problem_response("no-route");
     worker.finish_request(&RequestRecord { method: "BREW", error_class: Some("client-closed"), ..record() });
     let scrape = scrape(&metrics);
@@ -109,6 +111,7 @@ fn events_are_counted() {
         ("penstock_limit_hits_total", "limit", "other", 1.0),
         ("penstock_upstream_errors_total", "kind", "timeout", 1.0),
         ("penstock_upstream_errors_total", "kind", "no-endpoints", 1.0),
+        ("penstock_upstream_errors_total", "kind", "connect-refused", 1.0),
         ("penstock_upstream_errors_total", "kind", "protocol", 2.0),
         ("penstock_upstream_errors_total", "kind", "other", 0.0),
         ("penstock_problem_responses_total", "kind", "no-route", 1.0),
@@ -123,6 +126,7 @@ fn events_are_counted() {
 fn every_bound_on_time_has_a_word() {
     let bounds = [
         Bound::Handshake,
+        Bound::FirstRequest,
         Bound::KeepAlive,
         Bound::Head,
         Bound::Idle,
@@ -130,6 +134,7 @@ fn every_bound_on_time_has_a_word() {
         Bound::Total,
         Bound::Linger,
         Bound::Drain,
+        Bound::Stop,
     ];
     for bound in bounds {
         assert!(labels::ERRORS.contains(&bound.as_str()), "{}", bound.as_str());
@@ -138,9 +143,18 @@ fn every_bound_on_time_has_a_word() {
 }
 
 #[test]
-fn problems_of_backends_have_a_word() {
-    for kind in kinds::ALL.iter().filter(|kind| kind.name.starts_with("upstream-")) {
-        assert!(labels::UPSTREAM_ERRORS.contains(&labels::upstream_error(kind.name)), "{}", kind.name);
+fn every_failure_to_reach_a_backend_has_a_word() {
+    let endpoint = record().client;
+    let errors = [
+        AcquireError::NoEndpoints,
+        AcquireError::AllBusy,
+        AcquireError::AllEjected,
+        AcquireError::ConnectRefused { endpoint },
+        AcquireError::ConnectTimeout { endpoint, limit: Duration::ZERO },
+        AcquireError::ConnectFailed { endpoint, source: ErrorKind::Other.into() },
+    ];
+    for error in errors {
+        assert!(labels::UPSTREAM_ERRORS.contains(&error.kind()), "{}", error.kind());
     }
 }
 
