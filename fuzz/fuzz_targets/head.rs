@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ingress_core::http::{
     BodyLength, ForwardContext, HeadLimits, HeadScan, Reject, RequestHead, ResponseContext, Scheme, Version,
-    header_storage, parse_request, parse_request_resumed, parse_response, parse_response_resumed, write_request_head,
-    write_response_head,
+    header_storage, parse_request, parse_request_resumed, parse_response, parse_response_resumed,
+    write_request_head, write_response_head,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +22,10 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
 });
 
 /// Arriving in pieces may show another fault first, but never turns a refusal into a request.
-fn assert_same<T: PartialEq + std::fmt::Debug>(whole: &Result<Option<T>, Reject>, pieces: &Result<Option<T>, Reject>) {
+fn assert_same<T: PartialEq + std::fmt::Debug>(
+    whole: &Result<Option<T>, Reject>,
+    pieces: &Result<Option<T>, Reject>,
+) {
     match (whole, pieces) {
         (Err(_), Err(_)) => {}
         _ => assert_eq!(whole, pieces),
@@ -70,7 +73,9 @@ fn fuzz_request(data: &[u8], step: usize, trusted: bool) {
 }
 
 /// What must survive forwarding.
-fn facts<'h>(head: &'h RequestHead<'_>) -> (&'h str, &'h str, Option<u16>, &'h str, Option<&'h str>, BodyLength, Option<&'h str>) {
+fn facts<'h>(
+    head: &'h RequestHead<'_>,
+) -> (&'h str, &'h str, Option<u16>, &'h str, Option<&'h str>, BodyLength, Option<&'h str>) {
     (head.method, &head.host, head.port, &head.path, head.query, head.body, head.upgrade)
 }
 

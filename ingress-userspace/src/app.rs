@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use crate::sys::clock::SystemClock;
 
 /// Runs the command line. Wrong usage exits with 2 before anything is done.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report_panic));
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => {
             load_config(arguments.config.as_deref()).and_then(|config| serve::run(&arguments, config))
@@ -34,6 +36,14 @@ pub fn main() -> ExitCode {
             ExitCode::from(EXIT_REFUSED)
         }
     }
+}
+
+/// Says where the bug is. What the panic says is left out, because it may quote what was being read: a Secret (law 6).
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(String::new, ToString::to_string);
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let _ = writeln!(std::io::stderr(), "penstock: bug: thread {thread} panicked at {place}");
 }
 
 fn say(text: &str) {

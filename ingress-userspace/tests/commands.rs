@@ -21,9 +21,9 @@ fn ingress(name: &str, class: &str, tls: bool, paths: &[(&str, &str)]) -> String
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\nspec:\n  ingressClassName: {class}\n{tls}  rules:\n  - host: shop.example\n    http:\n      paths:\n"
     );
     for (path, kind) in paths {
-        text += &format!(
+        text.extend([format!(
             "      - path: {path}\n        pathType: {kind}\n        backend: {{service: {{name: web, port: {{name: http}}}}}}\n"
-        );
+        )]);
     }
     text
 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, Waker};
 
-use penstock::relay::{Budget, Copy, Duplex, End, Relay, SCRATCH, Tunnel};
+use penstock::relay::{Budget, Copy, Duplex, End, Relay, SCRATCH, Tunnel, TunnelEnd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -230,7 +230,7 @@ fn a_tunnel_passes_half_closes_on_and_ends_with_both() {
             received
         };
         let (end, to_client, to_backend) = tokio::join!(relaying, client_script, backend_script);
-        assert!(matches!(end, End::Complete), "{end:?}");
+        assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
         assert_eq!(to_backend, b"early request");
         assert_eq!(to_client, b"greeting response");
         assert_eq!(tunnel.moved(), (13, 17));
@@ -245,6 +245,6 @@ fn a_tunnel_ends_at_once_when_a_side_is_reset() {
         let mut tunnel = Tunnel::new(&[], &[]);
         reset(client);
         let end = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {})).await;
-        assert!(matches!(end, End::Source(_)), "{end:?}");
+        assert!(matches!(end, TunnelEnd::Client(_)), "{end:?}");
     });
 }

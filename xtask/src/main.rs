@@ -5,6 +5,7 @@
 //!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
 //!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
 //!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
+//!  scale ─► 5,000 Ingresses in a directory ─► start-up time, memory, time of one change
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  fuzz ─► every target for a while
 //! ```
@@ -16,6 +17,7 @@ mod ebpf;
 mod fuzz;
 mod lint;
 mod packages;
+mod scale;
 mod shell;
 mod test;
 mod tidy;
@@ -45,6 +47,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Check formatting, lints, house rules, dependencies and documentation.
     Lint,
+    /// Serve a large cluster's objects, and say what it costs.
+    Scale(scale::Arguments),
     /// Install what the tests need and run every suite.
     Test(test::Arguments),
     /// Check the house rules that no other tool checks.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),
+        Command::Scale(arguments) => scale::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
     };

@@ -65,9 +65,3 @@ impl Problem {
         }
     }
 }
-
-impl From<&'static ProblemKind> for Problem {
-    fn from(kind: &'static ProblemKind) -> Self {
-        Self::new(kind)
-    }
-}

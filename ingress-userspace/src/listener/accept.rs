@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::bind::BACKLOG;
 use super::stream::ClientStream;
 use crate::http::h1;
 use crate::http::h1::connection::{Connection, Peer};
@@ -22,6 +23,16 @@ pub async fn run(worker: Rc<Worker>, listening: Listener, listener: TcpListener)
         match listener.accept().await {
             Ok((tcp, client)) => open(&worker, listening, tcp, client),
             Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Accepts what the kernel has accepted already: closing the listener would reset those connections.
+pub fn accept_queued(worker: &Rc<Worker>, listening: Listener, listener: &std::net::TcpListener) {
+    for _ in 0..BACKLOG {
+        let Ok((tcp, client)) = listener.accept() else { return };
+        if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+            open(worker, listening, tcp, client);
         }
     }
 }

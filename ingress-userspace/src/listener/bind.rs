@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel may hold for one listener before they are accepted. Linux caps it at net.core.somaxconn
 /// (4096 since 5.4).
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Binds `address` once per worker. Port 0 lets the kernel choose one port for all of them.
 pub fn bind_reuseport(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {

@@ -58,6 +58,24 @@ impl ClientStream {
         &self.tcp
     }
 
+    /// Says that nothing more will be sent, where the protocol has words for it: close_notify (RFC 8446 section 6.1).
+    pub fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
+        // rustls sends it once, however often it is asked.
+        tls.session.send_close_notify();
+        tls.poll_write_out(&mut self.tcp, cx)
+    }
+
+    /// Ends the sending direction of the socket.
+    pub fn shut_down(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Reads what the socket holds, without a look at it: to discard it.
+    pub fn poll_raw_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        poll_tcp_read(&mut self.tcp, cx, buf)
+    }
+
     /// Makes the coming close a reset, so that a truncated message cannot be taken for a whole one.
     pub fn abort(&mut self) {
         // The only failure is a socket that is gone already.
@@ -153,10 +171,15 @@ impl Tls {
                 let stash = std::mem::take(&mut self.stash);
                 Poll::Ready(self.decrypt(&stash, buf))
             };
-            match ready!(read)? {
+            match ready!(read) {
                 // A part of a record, a key update or the end: look again.
-                0 => {}
-                read => return Poll::Ready(Ok(read)),
+                Ok(0) => {}
+                Ok(read) => return Poll::Ready(Ok(read)),
+                Err(error) => {
+                    // The alert that says why (RFC 8446 section 6.2) is sent if it can be at once.
+                    let _ = self.poll_write_out(tcp, cx);
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -215,11 +238,7 @@ impl Duplex for ClientStream {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(tls) = &mut self.tls {
-            // rustls sends it once, however often it is asked.
-            tls.session.send_close_notify();
-            ready!(tls.poll_write_out(&mut self.tcp, cx))?;
-        }
+        ready!(self.poll_goodbye(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

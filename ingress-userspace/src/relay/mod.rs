@@ -19,7 +19,7 @@ mod tunnel;
 
 pub use copy::{Copy, OneWay};
 pub(crate) use tcp::poll_tcp_read;
-pub use tunnel::Tunnel;
+pub use tunnel::{Tunnel, TunnelEnd};
 
 use std::io;
 use std::task::{Context, Poll};

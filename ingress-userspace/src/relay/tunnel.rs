@@ -1,8 +1,20 @@
 //! Two directions at once: upgraded connections (WebSocket) until both sides have ended.
 
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::{Budget, Duplex, End, OneWay};
+
+/// Why a tunnel ended.
+#[derive(Debug)]
+pub enum TunnelEnd {
+    /// Both sides have ended in order.
+    Complete,
+    /// The client failed.
+    Client(io::Error),
+    /// The backend failed.
+    Backend(io::Error),
+}
 
 /// A tunnel between a client and a backend.
 #[derive(Debug)]
@@ -15,6 +27,11 @@ pub struct Tunnel {
 struct Direction {
     copy: OneWay,
     state: State,
+}
+
+enum Failed {
+    Source(io::Error),
+    Sink(io::Error),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +55,18 @@ impl Direction {
         source: &mut S,
         sink: &mut T,
         progress: &mut impl FnMut(u64),
-    ) -> Poll<Result<(), End>> {
+    ) -> Poll<Result<(), Failed>> {
         if self.state == State::Open {
             match ready!(self.copy.poll(cx, source, sink, progress)) {
-                End::Complete => self.state = State::Ending,
-                failed => return Poll::Ready(Err(failed)),
+                // Without a budget there is nothing to be short of.
+                End::Complete | End::Truncated => self.state = State::Ending,
+                End::Source(error) => return Poll::Ready(Err(Failed::Source(error))),
+                End::Sink(error) => return Poll::Ready(Err(Failed::Sink(error))),
             }
         }
         if self.state == State::Ending {
             // A half-close: the other direction may go on (RFC 6455 section 7.1.1 lets the server close last).
-            ready!(sink.poll_shutdown(cx)).map_err(End::Sink)?;
+            ready!(sink.poll_shutdown(cx)).map_err(Failed::Sink)?;
             self.state = State::Done;
         }
         Poll::Ready(Ok(()))
@@ -72,12 +91,19 @@ impl Tunnel {
         client: &mut C,
         backend: &mut B,
         mut progress: impl FnMut(u64),
-    ) -> Poll<End> {
+    ) -> Poll<TunnelEnd> {
         let up = self.up.poll(cx, client, backend, &mut progress);
         let down = self.down.poll(cx, backend, client, &mut progress);
         match (up, down) {
-            (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => Poll::Ready(end),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Complete),
+            (Poll::Ready(Err(failed)), _) => Poll::Ready(match failed {
+                Failed::Source(error) => TunnelEnd::Client(error),
+                Failed::Sink(error) => TunnelEnd::Backend(error),
+            }),
+            (_, Poll::Ready(Err(failed))) => Poll::Ready(match failed {
+                Failed::Source(error) => TunnelEnd::Backend(error),
+                Failed::Sink(error) => TunnelEnd::Client(error),
+            }),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(TunnelEnd::Complete),
             _ => Poll::Pending,
         }
     }

@@ -3,17 +3,19 @@
 //! [`emit`] makes a `tracing` event; [`AccessLayer`] writes its fields into a buffer of the worker's own, without an
 //! intermediate string, and hands the buffer to the [writer](super::LineSink) when it is full or [`flush`] is called.
 
+mod fields;
+
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::field::{self, Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use self::fields::{FieldWriter, Fields};
+use super::address::AddressText;
 use super::json;
 use super::line_sink::{LineSink, Lines};
 use super::record::RequestRecord;
@@ -32,18 +34,11 @@ const CAPACITY: usize = FLUSH_AT + 4 * 1024;
 /// Buffers in the queue to the writer: 2.25 MiB, a second or so of a machine's log while its reader pauses.
 pub(crate) const QUEUE: usize = 64;
 
-/// Longest host that is logged: that of a name in the DNS, with some room (RFC 1035, section 2.3.4).
-const HOST_MAX: usize = 260;
-/// Longest method that is logged.
-const METHOD_MAX: usize = 32;
-/// Longest of any other text: a path above all.
-const TEXT_MAX: usize = 2048;
-
 /// Logs one request. Costs a load and a branch if the access log is off.
 pub fn emit(record: &RequestRecord<'_>) {
     tracing::info!(
         target: TARGET,
-        client = %record.client,
+        client = AddressText::new(record.client).as_str(),
         protocol = record.protocol,
         scheme = record.scheme,
         method = record.method,
@@ -57,7 +52,7 @@ pub fn emit(record: &RequestRecord<'_>) {
         first_byte_ms = record.first_byte.map(milliseconds),
         rule = record.rule.map(|r| &*r.label),
         backend = record.backend.map(|b| &*b.label),
-        endpoint = record.endpoint.map(field::display),
+        endpoint = record.endpoint.map(AddressText::new).as_ref().map(AddressText::as_str),
         retries = u64::from(record.retries),
         tls_version = record.tls_version,
         tls_suite = record.tls_suite,
@@ -67,7 +62,7 @@ pub fn emit(record: &RequestRecord<'_>) {
 }
 
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e6
+    duration.as_secs_f64() * 1e3
 }
 
 /// Hands the calling thread's lines to the writer, unless its queue is full: then they wait for the next call. A worker
@@ -111,6 +106,7 @@ impl<S: Subscriber> Layer<S> for AccessLayer {
 /// Lines of one thread that the writer has not got yet.
 struct ThreadBuffer {
     sink: Option<Arc<LineSink>>,
+    fields: Option<Fields>,
     text: Vec<u8>,
     count: u64,
     /// The second whose date is in `date`.
@@ -121,7 +117,7 @@ struct ThreadBuffer {
 
 impl ThreadBuffer {
     const fn new() -> Self {
-        Self { sink: None, text: Vec::new(), count: 0, second: u64::MAX, date: [b'0'; 19] }
+        Self { sink: None, fields: None, text: Vec::new(), count: 0, second: u64::MAX, date: [b'0'; 19] }
     }
 
     fn write(&mut self, sink: &Arc<LineSink>, now: Duration, event: &Event<'_>) {
@@ -134,7 +130,11 @@ impl ThreadBuffer {
             self.text.reserve_exact(CAPACITY);
         }
         self.push_time(now);
-        event.record(&mut FieldWriter { out: &mut self.text });
+        let fields = match &mut self.fields {
+            Some(fields) if fields.are_of(event.metadata()) => fields,
+            other => other.insert(Fields::of(event.metadata())),
+        };
+        event.record(&mut FieldWriter { fields, out: &mut self.text });
         self.text.extend_from_slice(b"}\n");
         self.count += 1;
         if self.text.len() >= FLUSH_AT {
@@ -150,12 +150,11 @@ impl ThreadBuffer {
             self.date = date(self.second);
         }
         let micros = u64::from(now.subsec_micros());
-        self.text.extend_from_slice(br#"{"time":""#);
-        self.text.extend_from_slice(&self.date);
         let digits = [100_000, 10_000, 1000, 100, 10, 1].map(|unit| json::digit(micros / unit));
-        self.text.push(b'.');
-        self.text.extend_from_slice(&digits);
-        self.text.extend_from_slice(b"Z\"");
+        let mut time = *br#"{"time":"1970-01-01T00:00:00.000000Z""#;
+        time[9..28].copy_from_slice(&self.date);
+        time[29..35].copy_from_slice(&digits);
+        self.text.extend_from_slice(&time);
     }
 
     fn flush(&mut self) {
@@ -192,84 +191,6 @@ fn date(second: u64) -> [u8; 19] {
     let timestamp = i64::try_from(second).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     let text = timestamp.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
     text.as_bytes().first_chunk().copied().unwrap_or(*b"1970-01-01T00:00:00")
-}
-
-/// Writes `,"name":value` for each field.
-struct FieldWriter<'a> {
-    out: &'a mut Vec<u8>,
-}
-
-impl FieldWriter<'_> {
-    fn key(&mut self, field: &Field) {
-        // Names of fields are identifiers of our own, nothing in them needs to be escaped.
-        self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(field.name().as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn text(&mut self, field: &Field, text: &str, max: usize) {
-        self.key(field);
-        self.out.push(b'"');
-        let (text, cut) = json::bound(text, max);
-        json::escape(self.out, text);
-        self.out.extend_from_slice(if cut { "…\"".as_bytes() } else { b"\"" });
-    }
-}
-
-impl Visit for FieldWriter<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let max = match field.name() {
-            "host" => HOST_MAX,
-            "method" => METHOD_MAX,
-            _ => TEXT_MAX,
-        };
-        self.text(field, value, max);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.key(field);
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.key(field);
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.key(field);
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
-    }
-
-    /// Numbers with a fraction are milliseconds.
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.key(field);
-        json::push_milliseconds(self.out, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.key(field);
-        self.out.push(b'"');
-        let mut text = EscapedText { out: self.out, left: TEXT_MAX };
-        // Fails when the text is too long: it is cut there.
-        let cut = write!(text, "{value:?}").is_err();
-        self.out.extend_from_slice(if cut { "…\"".as_bytes() } else { b"\"" });
-    }
-}
-
-/// Escapes what a formatter writes, up to a bound.
-struct EscapedText<'a> {
-    out: &'a mut Vec<u8>,
-    left: usize,
-}
-
-impl fmt::Write for EscapedText<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let (text, cut) = json::bound(text, self.left);
-        self.left -= text.len();
-        json::escape(self.out, text);
-        if cut { Err(fmt::Error) } else { Ok(()) }
-    }
 }
 
 #[cfg(test)]

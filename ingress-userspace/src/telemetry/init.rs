@@ -140,10 +140,12 @@ fn subscriber(
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => layer.boxed(),
     };
-    let access = access.map(|sink| {
-        AccessLayer::new(Arc::clone(sink), Arc::clone(clock))
-            .with_filter(filter_fn(|metadata| metadata.target() == access_log::TARGET))
-    });
+    // A filtered layer without a log rather than no layer: `None` would count as one that wants every event, and all
+    // call sites would evaluate their fields for nobody.
+    let enabled = access.is_some();
+    let access = access
+        .map(|sink| AccessLayer::new(Arc::clone(sink), Arc::clone(clock)))
+        .with_filter(filter_fn(move |metadata| enabled && metadata.target() == access_log::TARGET));
     Ok(tracing_subscriber::registry().with(layer.with_filter(filter)).with(access))
 }
 

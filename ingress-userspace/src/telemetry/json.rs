@@ -27,11 +27,28 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends the inside of a JSON string.
 pub(crate) fn escape(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape_bytes(out, text.as_bytes());
+    }
+}
+
+/// Whether all of a text is ASCII that stands for itself, as nearly all text is.
+fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk() else {
+        return text.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0 && byte.is_ascii());
+    };
+    // The last word may overlap the one before it.
+    let (words, _) = text.as_chunks();
+    words.iter().chain([last]).all(|word| all_plain(u64::from_ne_bytes(*word)))
+}
+
+fn escape_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut plain = 0;
     let mut at = 0;
-    while at < bytes.len() {
-        let how = ESCAPES[usize::from(bytes[at])];
+    while let Some(byte) = bytes.get(at) {
+        let how = ESCAPES[usize::from(*byte)];
         if how == 0 {
             at += 1;
             continue;
@@ -48,13 +65,25 @@ pub(crate) fn escape(out: &mut Vec<u8>, text: &str) {
         }
         out.extend_from_slice(&bytes[plain..at]);
         match how {
-            b'u' => push_unicode(out, bytes[at]),
+            b'u' => push_unicode(out, *byte),
             letter => out.extend_from_slice(&[b'\\', letter]),
         }
         at += 1;
         plain = at;
     }
-    out.extend_from_slice(&bytes[plain.min(bytes.len())..]);
+    out.extend_from_slice(&bytes[plain..]);
+}
+
+/// Whether eight bytes are all ASCII that stands for itself. Each line sets the high bit of a byte that is not.
+fn all_plain(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let is = |byte: u8| {
+        let difference = word ^ (ONES * u64::from(byte));
+        difference.wrapping_sub(ONES) & !difference
+    };
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (word | control | is(b'"') | is(b'\\') | is(0x7f)) & HIGH == 0
 }
 
 fn push_unicode(out: &mut Vec<u8>, byte: u8) {
@@ -77,7 +106,8 @@ pub(crate) fn push_milliseconds(out: &mut Vec<u8>, milliseconds: f64) {
         out.extend_from_slice(b"null");
         return;
     }
-    let microseconds = microseconds.round() as u64;
+    // `round` would be a call into the mathematical library.
+    let microseconds = (microseconds + 0.5) as u64;
     out.extend_from_slice(itoa::Buffer::new().format(microseconds / 1000).as_bytes());
     let rest = microseconds % 1000;
     out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
@@ -129,6 +159,20 @@ mod tests {
             let mut out = Vec::new();
             push_milliseconds(&mut out, value);
             assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn eight_bytes_at_once_are_judged_like_each_of_them() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                for other in [b' ', b'~'] {
+                    let mut word = [other; 8];
+                    word[place] = byte;
+                    let plain = ESCAPES[usize::from(byte)] == 0 && byte.is_ascii();
+                    assert_eq!(all_plain(u64::from_ne_bytes(word)), plain, "{byte} at {place}");
+                }
+            }
         }
     }
 

@@ -10,6 +10,8 @@
 //! apart: the first is data, the second is about the program.
 
 pub mod access_log;
+mod address;
+mod handshake;
 mod init;
 pub(crate) mod json;
 mod line_sink;
@@ -18,7 +20,6 @@ mod record;
 pub mod request_id;
 #[cfg(test)]
 mod testing;
-pub mod tls;
 
 pub use init::{InitError, LogFormat, Options, Telemetry, init};
 pub use line_sink::LineSink;

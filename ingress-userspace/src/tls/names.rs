@@ -1,6 +1,6 @@
 //! What a handshake agreed on, in the words that logs and metrics use.
 
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 
 /// The version, as OpenSSL and most logs write it; `-` before the handshake.
 pub fn tls_version_name(connection: &ServerConnection) -> &'static str {
@@ -13,5 +13,28 @@ pub fn tls_version_name(connection: &ServerConnection) -> &'static str {
 
 /// The cipher suite; `-` before the handshake.
 pub fn suite_name(connection: &ServerConnection) -> &'static str {
-    connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("-")
+    connection.negotiated_cipher_suite().map_or("-", |suite| registered_name(suite.suite()))
+}
+
+/// The name in IANA's registry of cipher suites, which differs from rustls' own for TLS 1.3.
+fn registered_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("-"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_named_as_registered() {
+        for suite in rustls::crypto::aws_lc_rs::default_provider().cipher_suites {
+            let name = registered_name(suite.suite());
+            assert!(name.starts_with("TLS_"), "{name}");
+        }
+    }
 }

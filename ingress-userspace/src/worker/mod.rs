@@ -27,6 +27,10 @@ use crate::tls::DefaultIdentity;
 use crate::upstream::{UpstreamStats, Upstreams};
 use timers::{SWEEP_INTERVAL, Timers};
 
+/// How often it is looked whether the last connections have stopped, and how many times.
+const STOP_INTERVAL: Duration = Duration::from_millis(10);
+const STOP_ROUNDS: u32 = 100;
+
 /// What all workers share: read-only, or made of atomics.
 pub struct Shared {
     /// The configuration.
@@ -112,11 +116,10 @@ impl Worker {
             return Err(Full::Worker);
         }
         let mut by_address = self.by_address.borrow_mut();
-        let open = by_address.entry(address).or_default();
-        if *open >= limits.connections_per_address {
+        if by_address.get(&address).copied().unwrap_or_default() >= limits.connections_per_address {
             return Err(Full::Address);
         }
-        *open += 1;
+        *by_address.entry(address).or_default() += 1;
         self.connections.set(self.connections.get() + 1);
         Ok(())
     }
@@ -182,18 +185,28 @@ async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener
     let worker = Rc::new(Worker::new(id, Arc::clone(&shared), shared.metrics.worker(), upstreams));
     let mut accepting = Vec::new();
     for (listening, listener) in listeners {
+        let last = listener.try_clone()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        accepting.push(tokio::task::spawn_local(accept::run(Rc::clone(&worker), listening, listener)));
+        let running = tokio::task::spawn_local(accept::run(Rc::clone(&worker), listening, listener));
+        accepting.push((running, listening, last));
     }
     let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     let mut phase = shared.phase.clone();
     // An error means that the sender is gone: the process is ending.
     let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
-    // Dropping the listeners closes them: no new connection comes in.
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
     worker.draining.set(true);
-    worker.timers.drain();
+    for (running, listening, listener) in accepting {
+        running.abort();
+        // Its end drops its half of the listener. Ours, the other, is dropped here: no new connection comes in.
+        let _ = running.await;
+        accept::accept_queued(&worker, listening, &listener);
+    }
+    worker.timers.drain(worker.now());
     drained(&worker, &mut phase).await;
+    if worker.connections() > 0 {
+        worker.timers.stop();
+        stopped(&worker).await;
+    }
     sweeping.abort();
     access_log::flush();
     Ok(())
@@ -206,6 +219,18 @@ async fn drained(worker: &Worker, phase: &mut watch::Receiver<Phase>) {
         tokio::select! {
             _ = interval.tick() => {}
             _ = phase.wait_for(|phase| *phase == Phase::Stopped) => return,
+        }
+    }
+}
+
+/// Waits until the connections that were told to stop have closed and are logged. None of them waits for its peer any more,
+/// so this takes a moment; the bound is for what nobody thought of.
+async fn stopped(worker: &Worker) {
+    let mut interval = tokio::time::interval(STOP_INTERVAL);
+    for _ in 0..STOP_ROUNDS {
+        interval.tick().await;
+        if worker.connections() == 0 {
+            break;
         }
     }
 }

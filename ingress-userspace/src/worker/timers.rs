@@ -14,12 +14,18 @@ use crate::telemetry::metrics::limit;
 /// How often the deadlines are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a connection that has not sent anything yet may still begin its first request after a drain has begun: the
+/// request may have been on its way.
+pub const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+
 /// Which bound a deadline belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// TLS handshake.
     Handshake,
-    /// Between requests: also ended by a drain.
+    /// Before the first request.
+    FirstRequest,
+    /// Between requests.
     KeepAlive,
     /// A request head that has begun.
     Head,
@@ -33,6 +39,8 @@ pub enum Bound {
     Linger,
     /// The process is shutting down and the connection has nothing to finish.
     Drain,
+    /// The time for shutting down is over.
+    Stop,
 }
 
 impl Bound {
@@ -40,12 +48,13 @@ impl Bound {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Handshake => "handshake-timeout",
-            Self::KeepAlive | Self::Idle => "idle-timeout",
+            Self::FirstRequest | Self::KeepAlive | Self::Idle => "idle-timeout",
             Self::Head => "head-timeout",
             Self::Response => "response-timeout",
             Self::Total => "total-timeout",
             Self::Linger => "linger-timeout",
             Self::Drain => "drain",
+            Self::Stop => "drain-timeout",
         }
     }
 
@@ -57,53 +66,101 @@ impl Bound {
             Self::Idle => Some(limit::IDLE),
             Self::Response => Some(limit::RESPONSE),
             Self::Total => Some(limit::TOTAL),
-            Self::KeepAlive | Self::Linger | Self::Drain => None,
+            Self::Stop => Some(limit::DRAIN),
+            Self::FirstRequest | Self::KeepAlive | Self::Linger | Self::Drain => None,
         }
     }
 }
 
+/// What a connection is doing, and until when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stage {
+    bound: Option<Bound>,
+    /// `None` is no limit, or it has been reached.
+    deadline: Option<Instant>,
+}
+
 /// The deadline of one connection.
+///
+/// ```text
+/// set ──► stage ──┐                  cleared by the next stage
+///                 ├─ sweep ──► fired ──────────────────────────┐
+/// set_total ► total ┘      └─► total_fired: by the next total  ├─► poll_fired
+///                                             stopped: for good┘
+/// ```
 #[derive(Debug, Default)]
 pub struct Timer {
-    stage: Cell<Option<(Bound, Instant)>>,
-    total: Cell<Option<Instant>>,
+    stage: Cell<Stage>,
     fired: Cell<Option<Bound>>,
+    total: Cell<Option<Instant>>,
+    total_fired: Cell<bool>,
+    stopped: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Timer {
-    /// Sets the deadline of the present stage. Zero is no limit.
+    /// Begins a stage. Zero is no limit.
     pub fn set(&self, bound: Bound, now: Instant, limit: Duration) {
-        self.stage.set((!limit.is_zero()).then(|| (bound, now + limit)));
+        let deadline = (!limit.is_zero()).then(|| now + limit);
+        self.restore(Stage { bound: Some(bound), deadline });
+    }
+
+    /// Begins a stage that has a bound of its own elsewhere.
+    pub fn clear(&self) {
+        self.restore(Stage::default());
+    }
+
+    /// The present stage, to be restored after an interruption.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Goes back to an earlier stage, with its deadline.
+    pub fn restore(&self, stage: Stage) {
+        self.stage.set(stage);
         self.fired.set(None);
     }
 
-    /// Sets or, with zero, clears the bound of the whole request.
+    /// Sets or, with zero, clears the bound of the whole request. No stage moves it.
     pub fn set_total(&self, now: Instant, limit: Duration) {
         self.total.set((!limit.is_zero()).then(|| now + limit));
+        self.total_fired.set(false);
     }
 
     /// Ends the connection if it is between requests.
-    fn drain(&self) {
-        if matches!(self.stage.get(), Some((Bound::KeepAlive, _)) | None) {
-            self.fire(Bound::Drain);
+    fn drain(&self, now: Instant) {
+        match self.stage.get().bound {
+            Some(Bound::KeepAlive) => {
+                self.fired.set(Some(Bound::Drain));
+                self.wake();
+            }
+            Some(Bound::FirstRequest) => self.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
+            _ => {}
         }
+    }
+
+    /// Ends whatever the connection is doing, and whatever it begins.
+    fn stop(&self) {
+        self.stopped.set(true);
+        self.wake();
     }
 
     fn sweep(&self, now: Instant) {
-        if self.total.get().is_some_and(|at| at <= now) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if due(self.total.get()) {
             self.total.set(None);
-            self.fire(Bound::Total);
-        } else if let Some((bound, at)) = self.stage.get()
-            && at <= now
-        {
-            self.stage.set(None);
-            self.fire(bound);
+            self.total_fired.set(true);
+            self.wake();
+        }
+        let stage = self.stage.get();
+        if due(stage.deadline) {
+            self.stage.set(Stage { deadline: None, ..stage });
+            self.fired.set(stage.bound);
+            self.wake();
         }
     }
 
-    fn fire(&self, bound: Bound) {
-        self.fired.set(Some(bound));
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -111,6 +168,12 @@ impl Timer {
 
     /// Whether a bound has been reached; otherwise the task is woken when it is.
     pub fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<Bound> {
+        if self.stopped.get() {
+            return Poll::Ready(Bound::Stop);
+        }
+        if self.total_fired.take() {
+            return Poll::Ready(Bound::Total);
+        }
         if let Some(bound) = self.fired.take() {
             return Poll::Ready(bound);
         }
@@ -157,9 +220,14 @@ impl Timers {
         });
     }
 
-    /// Ends all connections that are between requests.
-    pub fn drain(&self) {
-        self.timers.borrow().iter().for_each(|timer| timer.drain());
+    /// Ends all connections that are between requests; those without a request yet have a moment to begin it.
+    pub fn drain(&self, now: Instant) {
+        self.timers.borrow().iter().for_each(|timer| timer.drain(now));
+    }
+
+    /// Ends all connections.
+    pub fn stop(&self) {
+        self.timers.borrow().iter().for_each(|timer| timer.stop());
     }
 }
 
@@ -202,14 +270,74 @@ mod tests {
     }
 
     #[test]
+    fn a_total_that_has_fired_is_not_lost_by_the_next_stage() {
+        let timers = Timers::default();
+        let timer = timers.register();
+        let now = Instant::now();
+        timer.set_total(now, Duration::from_secs(1));
+        timer.set(Bound::Idle, now, Duration::from_secs(1));
+        timers.sweep(now + Duration::from_secs(1));
+        timer.set(Bound::Idle, now + Duration::from_secs(1), Duration::from_secs(1));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Total));
+        assert_eq!(fired(&timer), Poll::Pending);
+        timer.set_total(now, Duration::from_secs(1));
+        timers.sweep(now + Duration::from_secs(1));
+        // The next request's total.
+        timer.set_total(now + Duration::from_secs(1), Duration::from_secs(1));
+        assert_eq!(fired(&timer), Poll::Pending);
+    }
+
+    #[test]
+    fn a_stage_that_is_left_does_not_fire_and_one_that_is_restored_does() {
+        let timers = Timers::default();
+        let timer = timers.register();
+        let now = Instant::now();
+        timer.set(Bound::Response, now, Duration::from_secs(1));
+        let waiting = timer.stage();
+        timer.set(Bound::Idle, now, Duration::from_secs(5));
+        timers.sweep(now + Duration::from_secs(2));
+        assert_eq!(fired(&timer), Poll::Pending);
+        timer.restore(waiting);
+        timers.sweep(now + Duration::from_secs(2));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Response));
+        timer.set(Bound::Response, now, Duration::from_secs(1));
+        timer.clear();
+        timers.sweep(now + Duration::from_secs(2));
+        assert_eq!(fired(&timer), Poll::Pending);
+    }
+
+    #[test]
     fn a_drain_ends_only_what_is_between_requests() {
         let timers = Timers::default();
-        let (waiting, busy) = (timers.register(), timers.register());
-        waiting.set(Bound::KeepAlive, Instant::now(), Duration::from_secs(1));
-        busy.set(Bound::Response, Instant::now(), Duration::from_secs(1));
-        timers.drain();
-        assert_eq!(fired(&waiting), Poll::Ready(Bound::Drain));
-        assert_eq!(fired(&busy), Poll::Pending);
+        let now = Instant::now();
+        let begin = |bound, limit| {
+            let timer = timers.register();
+            timer.set(bound, now, limit);
+            timer
+        };
+        let minute = Duration::from_mins(1);
+        let (waiting, unlimited) = (begin(Bound::KeepAlive, minute), begin(Bound::KeepAlive, Duration::ZERO));
+        let (busy, busy_unlimited) = (begin(Bound::Response, minute), begin(Bound::Response, Duration::ZERO));
+        let fresh = begin(Bound::FirstRequest, minute);
+        timers.drain(now);
+        for timer in [&waiting, &unlimited] {
+            assert_eq!(fired(timer), Poll::Ready(Bound::Drain));
+        }
+        for timer in [&busy, &busy_unlimited, &fresh] {
+            assert_eq!(fired(timer), Poll::Pending);
+        }
+        timers.sweep(now + FIRST_REQUEST_GRACE);
+        assert_eq!(fired(&fresh), Poll::Ready(Bound::Drain));
+    }
+
+    #[test]
+    fn a_stop_ends_everything_for_good() {
+        let timers = Timers::default();
+        let timer = timers.register();
+        timers.stop();
+        timer.set(Bound::Idle, Instant::now(), Duration::from_secs(1));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Stop));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Stop));
     }
 
     #[test]

@@ -52,6 +52,13 @@ impl RawBackend {
         })
     }
 
+    /// The same as [`RawBackend::named`], at an address of this host.
+    pub(crate) fn named_at(host: &str, name: &'static str) -> Self {
+        let answer: Box<Answer> =
+            Box::new(move |request, _| vec![Step::Send(response(&format!("{name} {}", request.start_line)))]);
+        Self::listen(&format!("{host}:0"), Some(answer))
+    }
+
     fn listen(address: &str, answer: Option<Box<Answer>>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
@@ -352,7 +359,8 @@ impl Peer {
         self.connection.changed.notify_all();
     }
 
-    fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends bytes; the error tells that the proxy is gone.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
         let written = (&*self.connection.stream()?).write_all(bytes);
         if let Err(error) = &written {
             self.connection.state().saw(error);

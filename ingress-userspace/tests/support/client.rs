@@ -185,6 +185,26 @@ impl Client {
         self.received.drain(..count).collect()
     }
 
+    /// Reads until the bytes since the last response contain `what`; returns and removes them.
+    #[track_caller]
+    pub(crate) fn until(&mut self, what: &str) -> Vec<u8> {
+        let deadline = Instant::now() + self.limit;
+        while !self.received.windows(what.len()).any(|window| window == what.as_bytes()) {
+            let so_far = String::from_utf8_lossy(&self.received).into_owned();
+            assert!(self.fill(deadline), "{:?} instead of {what:?} after {so_far:?}", self.end);
+        }
+        std::mem::take(&mut self.received)
+    }
+
+    /// A second handle to the same plain connection, so that one thread can send while another receives.
+    #[track_caller]
+    pub(crate) fn try_clone(&self) -> Self {
+        match &self.stream {
+            Stream::Plain(socket) => Self::new(Stream::Plain(socket.try_clone().unwrap())),
+            Stream::Tls(_) => panic!("a TLS session has one owner"),
+        }
+    }
+
     fn try_response(&mut self, method: &str, deadline: Instant) -> Result<Message, End> {
         loop {
             // A length that is not kept, or a reset, is no way to end a body that lasts until the close.

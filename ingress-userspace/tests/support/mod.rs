@@ -18,6 +18,7 @@ pub(crate) mod manifests;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod script;
+pub(crate) mod site;
 
 use std::time::Duration;
 

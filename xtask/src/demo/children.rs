@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::shell::Outcome;
 
-/// How long a child may take to end in order.
-const GRACE: Duration = Duration::from_secs(15);
+/// How long a child may take to end in order: longer than Penstock drains by default.
+const GRACE: Duration = Duration::from_secs(35);
 
 /// Running children, in the order of their start. Dropping it kills them.
 #[derive(Default)]

@@ -6,7 +6,7 @@ mod children;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Build without optimization: faster to build, slower to serve.
     #[arg(long)]
     dev: bool,
+    /// Build nothing: this is the penstock binary.
+    #[arg(long, conflicts_with = "dev")]
+    binary: Option<PathBuf>,
     /// Where Penstock takes plain HTTP.
     #[arg(long, default_value = "[::]:8080")]
     http: SocketAddr,
@@ -43,19 +46,30 @@ const BACKENDS: [(&str, u16); 2] = [("alpha", 18081), ("beta", 18082)];
 /// The host that demo/ingress.yaml serves.
 const HOST: &str = "demo.example";
 
+/// The last line of the greeting begins with this.
+pub(crate) const LAST_WORDS: &str = "Edit a file in demo/ and try again.";
+
 /// A start that takes longer than this has failed.
 const START: Duration = Duration::from_secs(20);
 
 /// Builds, starts everything, and waits for the end.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     packages::ensure(&[Package { provides: "curl", name: "curl" }])?;
-    let profile = if arguments.dev { "dev" } else { "release" };
-    run_command(&mut cargo(&["build", "--profile", profile, "--bin", "penstock"]))?;
+    let binary = match &arguments.binary {
+        Some(binary) => binary.clone(),
+        None => build(arguments.dev)?,
+    };
     fs::create_dir_all(target().join("demo"))?;
     let authority = authority();
     certificates::write(&authority, &root().join("demo/secret.yaml"), &[HOST, "*.demo.example"])?;
-    let binary = target().join(if arguments.dev { "debug" } else { "release" }).join("penstock");
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(arguments, binary))
+}
+
+/// Builds penstock, and returns where it is.
+fn build(dev: bool) -> Outcome<PathBuf> {
+    let (profile, directory) = if dev { ("dev", "debug") } else { ("release", "release") };
+    run_command(&mut cargo(&["build", "--profile", profile, "--bin", "penstock"]))?;
+    Ok(target().join(directory).join("penstock"))
 }
 
 /// Starts the children, prints what to try, and stops them when the user or one of them has had enough.
@@ -84,7 +98,7 @@ async fn start_and_watch(arguments: &Arguments, penstock: PathBuf, children: &mu
         children.start(name, backend)?;
         children.until(connects(SocketAddr::from(([127, 0, 0, 1], port)))).await?;
     }
-    let mut command = Command::new(penstock);
+    let mut command = Command::new(&penstock);
     command
         .current_dir(root())
         .args(["serve", "--manifests", "demo/"])
@@ -93,7 +107,7 @@ async fn start_and_watch(arguments: &Arguments, penstock: PathBuf, children: &mu
         .args(["--admin", &arguments.admin.to_string()]);
     children.start("penstock", command)?;
     children.until(is_ready(arguments.admin)).await?;
-    greet(arguments);
+    greet(arguments, &penstock);
     children.until(std::future::pending::<Outcome>()).await
 }
 
@@ -102,11 +116,10 @@ fn authority() -> PathBuf {
     target().join("demo/ca.pem")
 }
 
-fn greet(arguments: &Arguments) {
+fn greet(arguments: &Arguments, penstock: &Path) {
     let port = arguments.https.port();
     let authority = authority();
-    let shown = authority.strip_prefix(root()).unwrap_or(&authority).display();
-    let curl = format!("curl --cacert {shown} --resolve '*:{port}:127.0.0.1'");
+    let curl = format!("curl --cacert {} --resolve '*:{port}:127.0.0.1'", shown(&authority));
     println!(
         "
 Penstock serves demo/. Try, in another terminal and in this directory:
@@ -115,12 +128,18 @@ Penstock serves demo/. Try, in another terminal and in this directory:
   {curl} https://{HOST}:{port}/beta
   {curl} https://any.{HOST}:{port}/
   curl http://{admin}/metrics
-  target/*/penstock explain https://{HOST}/beta --manifests demo/
+  {penstock} explain https://{HOST}/beta --manifests demo/
 
-Edit a file in demo/ and try again. Ctrl-C stops everything.
+{LAST_WORDS} Ctrl-C stops everything.
 ",
-        admin = arguments.admin
+        admin = arguments.admin,
+        penstock = shown(penstock)
     );
+}
+
+/// A path as it is typed in the root of the checkout.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    path.strip_prefix(root()).unwrap_or(path).display()
 }
 
 /// Waits until something listens.

@@ -15,6 +15,16 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Counts a test of the task runner's own, and shows it as libtest does.
+    pub(super) fn count(&mut self, name: &str, holds: bool) {
+        println!("test {name} ... {}", if holds { "ok" } else { "FAILED" });
+        if holds {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
     /// Takes in one line that a test program printed.
     pub(super) fn read(&mut self, line: &str) {
         if let Some(summary) = line.strip_prefix("test result: ") {

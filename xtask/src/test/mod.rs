@@ -2,6 +2,7 @@
 
 mod build;
 mod counts;
+mod demo;
 mod suite;
 
 use clap::Args;
@@ -22,8 +23,11 @@ pub(crate) struct Arguments {
 }
 
 /// What the suites run besides cargo.
-const PACKAGES: [Package; 2] =
-    [Package { provides: "bpftool", name: "bpftool" }, Package { provides: "ip", name: "iproute2" }];
+const PACKAGES: [Package; 3] = [
+    Package { provides: "bpftool", name: "bpftool" },
+    Package { provides: "curl", name: "curl" },
+    Package { provides: "ip", name: "iproute2" },
+];
 
 /// Runs every suite, even after one has failed, and says at the end what happened.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -37,6 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if wanted(DOC_TESTS) {
         lines.push(Line { name: DOC_TESTS.to_owned(), counts: suite::run_doc_tests(&arguments.harness)? });
     }
+    if wanted(DEMO) {
+        println!("\n== {DEMO}");
+        lines.push(Line { name: DEMO.to_owned(), counts: demo::run()? });
+    }
     if wanted(EBPF_OBJECT) {
         lines.push(Line { name: EBPF_OBJECT.to_owned(), counts: ebpf_object() });
     }
@@ -44,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 const DOC_TESTS: &str = "doc tests";
+const DEMO: &str = "demo";
 const EBPF_OBJECT: &str = "eBPF object equals its sources";
 
 /// Rebuilds the eBPF object and compares it with the committed one: a suite of one test.

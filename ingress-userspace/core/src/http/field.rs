@@ -36,8 +36,9 @@ pub(crate) enum Field {
     XRequestId,
     /// `Strict-Transport-Security`
     StrictTransportSecurity,
-    /// One of the above with another punctuation mark in place of a `-`, such as `X_Forwarded_For`.
-    /// Backends that put fields into environment variables (RFC 3875 section 4.1.18) cannot tell them apart.
+    /// One of the above with another punctuation mark in place of a `-`, such as `X_Forwarded_For`: backends that put
+    /// fields into environment variables (RFC 3875 section 4.1.18) cannot tell them apart. Or one of the two framing
+    /// fields with punctuation put in, doubled or left out, such as `Transfer--Encoding`.
     LookAlike,
     /// Anything else.
     Other,
@@ -112,6 +113,9 @@ fn classify_prefix(name: &[u8]) -> Field {
     let (prefix, field) = match name.first() {
         Some(b'x' | b'X') => (X_FORWARDED, Field::TrustedOnly),
         Some(b'p' | b'P') => (PROXY, Field::HopByHop),
+        _ if has_letters(name, b"transferencoding") || has_letters(name, b"contentlength") => {
+            return Field::LookAlike;
+        }
         _ => return Field::Other,
     };
     match name.get(..prefix.len()).map(|start| compare(start, prefix)) {
@@ -119,6 +123,17 @@ fn classify_prefix(name: &[u8]) -> Field {
         Some(Likeness::LookAlike) => Field::LookAlike,
         Some(Likeness::Different) | None => Field::Other,
     }
+}
+
+/// Whether a name has just these letters and digits, with any punctuation.
+fn has_letters(name: &[u8], letters: &[u8]) -> bool {
+    let mut left = letters.iter();
+    name.len() >= letters.len()
+        && name
+            .iter()
+            .filter(|b| b.is_ascii_alphanumeric())
+            .all(|b| left.next() == Some(&b.to_ascii_lowercase()))
+        && left.next().is_none()
 }
 
 /// `tchar` (RFC 9110 section 5.6.2).

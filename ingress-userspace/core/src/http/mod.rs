@@ -30,7 +30,7 @@ pub use head::{HeadLimits, HeadScan, HeaderStorage, MAX_HEADERS, Version, header
 pub use host::{Authority, parse_authority};
 pub use normalize::{lenient_reading, normalize_path};
 pub use reject::Reject;
-pub use request::{RequestHead, parse_request, parse_request_resumed};
+pub use request::{MAX_REQUEST_ID, RequestHead, parse_request, parse_request_resumed};
 pub use response::{ResponseHead, parse_response, parse_response_resumed};
 pub use write::{ResponseContext, write_request_head, write_response_head};
 

@@ -19,6 +19,9 @@ use super::reject::Reject;
 /// The longest registered method has 17 characters (`UPDATEREDIRECTREF`).
 const MAX_METHOD: usize = 32;
 
+/// The longest X-Request-ID that is taken over from a trusted proxy. UUIDs have 36 characters, those of load balancers 40.
+pub const MAX_REQUEST_ID: usize = 64;
+
 /// A request head that has exactly one reading.
 pub struct RequestHead<'b> {
     /// Its length in the buffer: the body starts here.
@@ -60,13 +63,13 @@ impl<'b> RequestHead<'b> {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The X-Request-ID that the client sent, if it is fit for a log: 1 to 128 visible characters without quotes,
+    /// The X-Request-ID that the client sent, if it is fit for a log: 1 to [`MAX_REQUEST_ID`] visible characters without quotes,
     /// backslashes, commas or semicolons. To be used from trusted proxies only.
     pub fn request_id(&self) -> Option<&'b str> {
         let mut ids = self.headers.iter().filter(|h| classify(h.name.as_bytes()) == Field::XRequestId);
         let (id, None) = (ids.next()?.value, ids.next()) else { return None };
         let fit = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b',' | b';' | b'<' | b'>');
-        if id.is_empty() || id.len() > 128 || !id.iter().all(fit) {
+        if id.is_empty() || id.len() > MAX_REQUEST_ID || !id.iter().all(fit) {
             return None;
         }
         std::str::from_utf8(id).ok()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::path::Paths;
-use super::{HostLevel, PathType, RankedRule, Rule};
+use super::{HostLevel, PathType, Rank, RankedRule, Rule};
 
 /// Names one set of rules in the table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,8 +115,14 @@ impl HostRules {
         self.paths.find(path).or(self.default.as_ref())
     }
 
+    /// The rule of exactly this rank.
+    pub(crate) fn ranked(&self, rank: &Rank) -> Option<&Arc<Rule>> {
+        let at = self.entries.binary_search_by(|entry| entry.rank.cmp(rank)).ok()?;
+        Some(&self.entries[at].rule)
+    }
+
     /// The rule that serves a path and type, or the default of the host.
-    pub(crate) fn serving(&self, fallback: bool, path_type: PathType, path: &str) -> Option<&Arc<Rule>> {
+    fn serving(&self, fallback: bool, path_type: PathType, path: &str) -> Option<&Arc<Rule>> {
         if fallback { self.default.as_ref() } else { self.paths.get(path_type, path) }
     }
 
@@ -165,7 +171,19 @@ impl Hosts {
         }
     }
 
-    /// The rules that a request of this host tries, best level first.
+    /// The best rule for a request: a level is only looked up if the better ones have no rule.
+    pub(super) fn find(&self, host: &str, path: &str) -> Option<&Arc<Rule>> {
+        fn best<'t>(rules: Option<&'t Arc<HostRules>>, path: &str) -> Option<&'t Arc<Rule>> {
+            rules?.find(path)
+        }
+        best(self.exact.get(host), path)
+            .or_else(|| best(self.wildcard.get(parent(host)?), path))
+            .or_else(|| best(self.any.as_ref(), path))
+            .or_else(|| best(self.default.as_ref(), path))
+            .or_else(|| best(self.configured.as_ref(), path))
+    }
+
+    /// The rules that a request of this host could go to, best level first.
     pub(super) fn levels<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t Arc<HostRules>> {
         let wildcard = parent(host).and_then(|domain| self.wildcard.get(domain));
         let levels = [self.exact.get(host), wildcard, self.any.as_ref(), self.default.as_ref()];

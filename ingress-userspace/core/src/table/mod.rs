@@ -24,7 +24,7 @@ mod routing;
 mod rule;
 
 pub use backend::{Backend, BackendId, Endpoint};
-pub use diff::TableDiff;
+pub use diff::{Names, TableDiff};
 pub use explain::{Candidate, Verdict};
 pub use host::{HostKey, HostRules};
 pub use identity::Identity;

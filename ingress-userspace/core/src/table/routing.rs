@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::http::lenient_reading;
+
 use super::{Backend, BackendId, HostKey, HostRules, Hosts, Identity, RankedRule, Rule, TlsHosts};
 
 /// An immutable routing table. Its parts are shared with its predecessor wherever they did not change.
@@ -34,7 +36,16 @@ impl RoutingTable {
     /// A rule matches if its host and its path match, so a more general host is tried when the better one has no path for
     /// the request; the last are the default backends.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Rule>> {
-        self.hosts.levels(host).find_map(|rules| rules.find(path))
+        self.hosts.find(host, path)
+    }
+
+    /// Whether a lenient backend may read another path in this normalised one, and that path has another rule here: such a
+    /// request would be authorized by the one and served as the other.
+    pub fn is_ambiguous(&self, host: &str, path: &str) -> bool {
+        lenient_reading(path).is_some_and(|other| match (self.route(host, path), self.route(host, &other)) {
+            (Some(rule), Some(other)) => !Arc::ptr_eq(rule, other),
+            (rule, other) => rule.is_some() || other.is_some(),
+        })
     }
 
     /// The backend of a rule of this table.

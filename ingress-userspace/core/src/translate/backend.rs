@@ -32,6 +32,7 @@ pub(super) struct BackendKey {
 /// How a rule refers to a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum PortRef {
+    /// First, so that 0 comes before all other ports of a Service.
     Number(u16),
     Name(Arc<str>),
     /// The reference is refused as it stands; the finding is with the Ingress.

@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::TranslateOptions;
 use super::created;
+use super::names::shown;
 use super::reason;
 use crate::objects::{Kind, NamespacedName, ObjectKey};
 use crate::report::{Finding, ObjectReport};
@@ -36,13 +37,12 @@ impl Classes {
         Self { ours: names.collect(), default: default.is_some_and(|(_, class)| ours(class)) }
     }
 
-    /// Whether an Ingress is ours. The annotation wins over the field, as in the controllers that came before: the API
-    /// server refuses new objects that have both.
+    /// Whether an Ingress is ours. "For backwards compatibility, when that annotation is set, it must be given precedence
+    /// over this field" (Ingress API reference, `ingressClassName`); the API server refuses new objects that have both.
     pub(super) fn select(&self, ingress: &Ingress) -> bool {
-        let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(LEGACY_CLASS));
-        let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+        let (annotation, field) = named(ingress);
         match annotation.or(field) {
-            Some(name) => self.ours.contains(name.as_str()),
+            Some(name) => self.ours.contains(name),
             None => self.default,
         }
     }
@@ -67,6 +67,26 @@ impl Classes {
         })
         .collect()
     }
+}
+
+/// The class that an Ingress names by annotation and by field.
+fn named(ingress: &Ingress) -> (Option<&str>, Option<&str>) {
+    let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(LEGACY_CLASS));
+    let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
+    (annotation.map(String::as_str), field)
+}
+
+/// A warning for an Ingress whose annotation and field name different classes.
+pub(super) fn disagreement(ingress: &Ingress) -> Option<Finding> {
+    let (Some(annotation), Some(field)) = named(ingress) else { return None };
+    (annotation != field).then(|| {
+        let message = format!(
+            "the annotation {LEGACY_CLASS} names class {} and has precedence over {}; remove one",
+            shown(annotation),
+            shown(field)
+        );
+        Finding::warning(reason::CLASS_DISAGREEMENT, "spec.ingressClassName", message)
+    })
 }
 
 fn class_controller(class: &IngressClass) -> Option<&str> {

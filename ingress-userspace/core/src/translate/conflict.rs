@@ -100,9 +100,9 @@ pub(super) fn settle_host(
         for wanted in draft.rules.iter().filter(|rule| rule.host == *host) {
             let Some(rule) = rule(name, &written, wanted, slots, tls) else { continue };
             unavailable |= rule.denied == Some(Denied::TlsSecret);
-            let same = before.and_then(|old| old.serving(wanted.fallback, rule.path_type, &rule.path));
-            let rule = same.filter(|old| ***old == rule).map_or_else(|| Arc::new(rule), Arc::clone);
             let rank = rank(host, name, draft, wanted);
+            let same = before.and_then(|old| old.ranked(&rank)).filter(|old| ***old == rule);
+            let rule = same.map_or_else(|| Arc::new(rule), Arc::clone);
             fields.insert(((*name).clone(), wanted.position), &wanted.field);
             entries.push(RankedRule { rank, rule });
         }

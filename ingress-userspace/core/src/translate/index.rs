@@ -1,11 +1,44 @@
 //! Which Ingresses (or slices) have to do with a thing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::objects::NamespacedName;
 
+/// A sorted set of names. Nearly all hold one: a list takes a third of the memory of a tree.
+#[derive(Default)]
+pub(super) struct NameSet(Vec<NamespacedName>);
+
+impl NameSet {
+    pub(super) fn insert(&mut self, name: &NamespacedName) {
+        if let Err(at) = self.0.binary_search(name) {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(at, name.clone());
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &NamespacedName) {
+        if let Ok(at) = self.0.binary_search(name) {
+            self.0.remove(at);
+        }
+    }
+
+    pub(super) fn contains(&self, name: &NamespacedName) -> bool {
+        self.0.binary_search(name).is_ok()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.0.iter()
+    }
+}
+
 /// From a thing to the names of the objects that refer to it.
-pub(super) struct Index<K>(BTreeMap<K, BTreeSet<NamespacedName>>);
+pub(super) struct Index<K>(BTreeMap<K, NameSet>);
 
 impl<K> Default for Index<K> {
     fn default() -> Self {
@@ -15,7 +48,7 @@ impl<K> Default for Index<K> {
 
 impl<K: Ord + Clone> Index<K> {
     pub(super) fn link(&mut self, key: &K, name: &NamespacedName) {
-        self.0.entry(key.clone()).or_default().insert(name.clone());
+        self.0.entry(key.clone()).or_default().insert(name);
     }
 
     pub(super) fn unlink(&mut self, key: &K, name: &NamespacedName) {
@@ -41,7 +74,7 @@ impl<K: Ord + Clone> Index<K> {
     }
 
     pub(super) fn get(&self, key: &K) -> impl Iterator<Item = &NamespacedName> {
-        self.0.get(key).into_iter().flatten()
+        self.0.get(key).into_iter().flat_map(NameSet::iter)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {

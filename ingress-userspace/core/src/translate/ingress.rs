@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::TranslateOptions;
 use super::backend::{BackendKey, parse_reference};
+use super::class::disagreement;
 use super::created;
 use super::names::{is_label, is_subdomain, parse_host, shown};
 use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
@@ -101,6 +102,7 @@ pub(super) fn read(
     solver: &dyn Fn(&NamespacedName) -> bool,
 ) -> Draft {
     let mut draft = Draft { created: created(&ingress.metadata), ..Draft::default() };
+    draft.findings.extend(disagreement(ingress));
     if !is_subdomain(&name.name) || !is_label(&name.namespace) {
         let (field, bad) = if is_label(&name.namespace) {
             ("metadata.name", &name.name)
@@ -148,6 +150,9 @@ impl Reader<'_> {
             let message = "the Ingress has neither rules nor a defaultBackend";
             self.draft.findings.push(Finding::refused(reason::NO_BACKEND, "spec", message));
         }
+        // Drafts are kept as long as their Ingress.
+        self.draft.rules.shrink_to_fit();
+        self.draft.claims.shrink_to_fit();
         self.draft
     }
 

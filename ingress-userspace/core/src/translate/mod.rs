@@ -11,6 +11,7 @@
 //! repeats only the arrows it touches: an EndpointSlice one slot, a Secret the hosts that it serves, an Ingress its hosts.
 
 mod backend;
+mod bindings;
 mod chain;
 mod class;
 mod conflict;

@@ -9,6 +9,7 @@ pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
 pub const CERTIFICATE_HOST_MISMATCH: &str = "CertificateHostMismatch";
 pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
 pub const CERTIFICATE_NOT_YET_VALID: &str = "CertificateNotYetValid";
+pub const CLASS_DISAGREEMENT: &str = "ClassDisagreement";
 pub const CLASS_PARAMETERS_IGNORED: &str = "ClassParametersIgnored";
 pub const CONFLICT: &str = "Conflict";
 pub const DEFAULT_CLASS_NOT_UNIQUE: &str = "DefaultClassNotUnique";

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
 use super::identity::{Loaded, SecretProblem, load};
+use super::index::NameSet;
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
@@ -17,7 +18,7 @@ use crate::objects::NamespacedName;
 /// One Secret.
 #[derive(Default)]
 pub(super) struct SecretState {
-    users: BTreeSet<NamespacedName>,
+    users: NameSet,
     /// What is served: the Secret as it is, or the last one that was good.
     pub(super) serving: Option<Arc<Loaded>>,
     /// Why the Secret as it is cannot serve.
@@ -39,14 +40,15 @@ impl Secrets {
 
     /// The Ingresses that name a Secret.
     pub(super) fn users(&self, name: &NamespacedName) -> impl Iterator<Item = &NamespacedName> {
-        self.states.get(name).into_iter().flat_map(|state| &state.users)
+        self.states.get(name).into_iter().flat_map(|state| state.users.iter())
     }
 
     /// Adds an Ingress that names a Secret. Returns whether it is the first one.
     pub(super) fn acquire(&mut self, name: &NamespacedName, user: &NamespacedName) -> bool {
         let state = self.states.entry(name.clone()).or_default();
-        state.users.insert(user.clone());
-        state.users.len() == 1
+        let first = state.users.is_empty();
+        state.users.insert(user);
+        first
     }
 
     /// Takes an Ingress away; with the last one the Secret's key is forgotten.

@@ -1,9 +1,10 @@
 //! The backends in use, each in a slot that it keeps as long as some rule refers to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::backend::{BackendKey, BackendProblem, Resolved};
+use super::backend::{BackendKey, BackendProblem, PortRef, Resolved};
+use super::index::NameSet;
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::{Backend, BackendId};
@@ -12,7 +13,7 @@ use crate::table::{Backend, BackendId};
 #[derive(Default)]
 pub(super) struct Slot {
     /// The Ingresses that refer to it; an empty name stands for the configuration.
-    pub(super) users: BTreeSet<NamespacedName>,
+    pub(super) users: NameSet,
     pub(super) problem: Option<BackendProblem>,
     pub(super) notes: Vec<Finding>,
     id: u32,
@@ -21,7 +22,8 @@ pub(super) struct Slot {
 /// All backends in use.
 #[derive(Default)]
 pub(super) struct Slots {
-    by_service: BTreeMap<NamespacedName, BTreeMap<BackendKey, Slot>>,
+    /// Keys begin with the Service, so the backends of one Service are neighbours.
+    by_key: BTreeMap<BackendKey, Slot>,
     backends: Vec<Arc<Backend>>,
     free: Vec<u32>,
     changed: bool,
@@ -40,9 +42,8 @@ pub(super) enum Outcome {
 impl Slots {
     /// Adds a user of a backend. Returns whether the backend is new and has to be resolved.
     pub(super) fn acquire(&mut self, key: &BackendKey, user: &NamespacedName) -> bool {
-        let slots = self.by_service.entry(key.service.clone()).or_default();
-        if let Some(slot) = slots.get_mut(key) {
-            slot.users.insert(user.clone());
+        if let Some(slot) = self.by_key.get_mut(key) {
+            slot.users.insert(user);
             return false;
         }
         let id = self.free.pop().unwrap_or_else(|| {
@@ -50,14 +51,15 @@ impl Slots {
             self.backends.len() as u32 - 1
         });
         self.changed = true;
-        slots.insert(key.clone(), Slot { users: BTreeSet::from([user.clone()]), id, ..Slot::default() });
+        let mut slot = Slot { id, ..Slot::default() };
+        slot.users.insert(user);
+        self.by_key.insert(key.clone(), slot);
         true
     }
 
     /// Takes a user away; the last one empties the slot.
     pub(super) fn release(&mut self, key: &BackendKey, user: &NamespacedName) {
-        let Some(slots) = self.by_service.get_mut(&key.service) else { return };
-        let Some(slot) = slots.get_mut(key) else { return };
+        let Some(slot) = self.by_key.get_mut(key) else { return };
         slot.users.remove(user);
         if !slot.users.is_empty() {
             return;
@@ -65,17 +67,12 @@ impl Slots {
         self.backends[slot.id as usize] = Backend::vacant();
         self.free.push(slot.id);
         self.changed = true;
-        slots.remove(key);
-        if slots.is_empty() {
-            self.by_service.remove(&key.service);
-        }
+        self.by_key.remove(key);
     }
 
     /// Puts a resolved backend into its slot.
     pub(super) fn put(&mut self, key: &BackendKey, resolved: Resolved) -> Outcome {
-        let Some(slot) = self.by_service.get_mut(&key.service).and_then(|slots| slots.get_mut(key)) else {
-            return Outcome::Same;
-        };
+        let Some(slot) = self.by_key.get_mut(key) else { return Outcome::Same };
         let current = &mut self.backends[slot.id as usize];
         let mut outcome = Outcome::Same;
         if **current != resolved.backend {
@@ -98,12 +95,13 @@ impl Slots {
 
     /// One backend in use.
     pub(super) fn get(&self, key: &BackendKey) -> Option<&Slot> {
-        self.by_service.get(&key.service)?.get(key)
+        self.by_key.get(key)
     }
 
     /// The backends of one Service.
     pub(super) fn of_service(&self, service: &NamespacedName) -> impl Iterator<Item = (&BackendKey, &Slot)> {
-        self.by_service.get(service).into_iter().flatten()
+        let first = BackendKey { service: service.clone(), port: PortRef::Number(0) };
+        self.by_key.range(first..).take_while(move |(key, _)| key.service == *service)
     }
 
     /// Whether any slot changed since the last call.

@@ -9,15 +9,15 @@ use rustls::crypto::KeyProvider;
 use super::TranslateOptions;
 use super::backend::{BackendKey, SERVICE_LABEL, resolve};
 use super::class::Classes;
-use super::conflict::{Findings, TlsState, settle_host, settle_tls};
-use super::index::Index;
+use super::conflict::{Findings, TlsState, settle_host};
+use super::index::{Index, NameSet};
 use super::ingress::{Draft, is_acme_solver, read};
 use super::reports::Reports;
 use super::secrets::Secrets;
 use super::slots::{Outcome, Slots};
 use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey, ObjectSet};
 use crate::report::ObjectReport;
-use crate::table::{Binding, HostKey, Hosts, Identity, RoutingTable, TlsHosts};
+use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
 
 /// Translates Kubernetes objects to routing tables, change by change.
 ///
@@ -35,35 +35,35 @@ pub struct Translator {
     pub(super) secrets: Secrets,
     /// Ingresses by Service, by host of their rules, and by TLS host.
     service_users: Index<NamespacedName>,
-    host_users: Index<HostKey>,
-    tls_users: Index<HostKey>,
+    pub(super) host_users: Index<HostKey>,
+    pub(super) tls_users: Index<HostKey>,
     /// EndpointSlices by Service.
     slices: Index<NamespacedName>,
-    tls: BTreeMap<HostKey, TlsState>,
+    pub(super) tls: BTreeMap<HostKey, TlsState>,
     /// The hosts that each Secret serves.
-    bound: BTreeMap<NamespacedName, BTreeSet<HostKey>>,
+    pub(super) bound: BTreeMap<NamespacedName, BTreeSet<HostKey>>,
     pub(super) host_findings: BTreeMap<HostKey, Findings>,
     pub(super) tls_findings: BTreeMap<HostKey, Findings>,
     reports: Reports,
     hosts: Arc<Hosts>,
-    tls_hosts: Arc<TlsHosts>,
-    changed: bool,
-    stale: Stale,
+    pub(super) tls_hosts: Arc<TlsHosts>,
+    pub(super) changed: bool,
+    pub(super) stale: Stale,
     table: Arc<RoutingTable>,
 }
 
 /// What has to be made again, in the order in which it is done.
 #[derive(Default)]
-struct Stale {
-    classes: bool,
-    ingresses: BTreeSet<NamespacedName>,
-    secrets: BTreeSet<NamespacedName>,
-    services: BTreeSet<NamespacedName>,
-    backends: BTreeSet<BackendKey>,
-    tls: BTreeSet<HostKey>,
-    identities: BTreeSet<NamespacedName>,
-    hosts: BTreeSet<HostKey>,
-    reports: BTreeSet<ObjectKey>,
+pub(super) struct Stale {
+    pub(super) classes: bool,
+    pub(super) ingresses: BTreeSet<NamespacedName>,
+    pub(super) secrets: BTreeSet<NamespacedName>,
+    pub(super) services: BTreeSet<NamespacedName>,
+    pub(super) backends: BTreeSet<BackendKey>,
+    pub(super) tls: BTreeSet<HostKey>,
+    pub(super) identities: BTreeSet<NamespacedName>,
+    pub(super) hosts: BTreeSet<HostKey>,
+    pub(super) reports: BTreeSet<ObjectKey>,
 }
 
 impl Stale {
@@ -280,97 +280,10 @@ impl Translator {
     fn mark_backend(&mut self, key: &BackendKey) {
         self.stale.report(Kind::Service, &key.service);
         let users = self.slots.get(key).map(|slot| &slot.users);
-        for user in users.into_iter().flatten() {
+        for user in users.into_iter().flat_map(NameSet::iter) {
             self.stale.reports.insert(ObjectKey { kind: Kind::Ingress, name: user.clone() });
             let rules = self.drafts.get(user).into_iter().flat_map(|draft| &draft.rules);
             self.stale.hosts.extend(rules.filter(|rule| rule.backend == *key).map(|rule| rule.host.clone()));
-        }
-    }
-
-    fn settle_tls(&mut self) {
-        for host in mem::take(&mut self.stale.tls) {
-            let drafts = users_of(&self.tls_users, &self.drafts, &host);
-            let (new, findings) = settle_tls(&host, &drafts, &self.secrets);
-            let new = (!drafts.is_empty()).then_some(new);
-            replace_findings(&mut self.tls_findings, &host, findings, &mut self.stale.reports);
-            let old = self.tls.get(&host).cloned();
-            if old == new {
-                continue;
-            }
-            self.mark_tls(&host, old.as_ref(), new.as_ref());
-            if let Some(TlsState::Secret(secret)) = &old {
-                self.bound.entry(secret.clone()).or_default().remove(&host);
-                self.stale.identities.insert(secret.clone());
-            }
-            match &new {
-                Some(TlsState::Secret(secret)) => {
-                    self.bound.entry(secret.clone()).or_default().insert(host.clone());
-                    self.stale.identities.insert(secret.clone());
-                }
-                Some(_) => self.unbind(&host, Some(Binding::Default)),
-                None => self.unbind(&host, None),
-            }
-            match new {
-                Some(new) => drop(self.tls.insert(host, new)),
-                None => drop(self.tls.remove(&host)),
-            }
-        }
-    }
-
-    /// Marks the hosts whose rules may be denied now, or no longer.
-    fn mark_tls(&mut self, host: &HostKey, old: Option<&TlsState>, new: Option<&TlsState>) {
-        self.stale.hosts.insert(host.clone());
-        let broken = |state: Option<&TlsState>| matches!(state, Some(TlsState::Broken { .. }));
-        if matches!(host, HostKey::Wildcard(_)) && (broken(old) || broken(new)) {
-            self.stale.hosts.extend(self.host_users.keys().filter(|other| host.covers(other)).cloned());
-        }
-    }
-
-    /// Takes the identity of a host away: the host has the default certificate, or no TLS.
-    fn unbind(&mut self, host: &HostKey, binding: Option<Binding>) {
-        let same = match self.tls_hosts.get(host) {
-            Some(Binding::Default) => binding.is_some(),
-            Some(Binding::Identity(_)) => false,
-            None => binding.is_none(),
-        };
-        if !same {
-            Arc::make_mut(&mut self.tls_hosts).set(host, binding);
-            self.changed = true;
-        }
-    }
-
-    /// Makes the identities of Secrets that changed or that serve other hosts than before.
-    fn bind_identities(&mut self) {
-        for name in mem::take(&mut self.stale.identities) {
-            let hosts = self.bound.get(&name).filter(|hosts| !hosts.is_empty());
-            let serving = self.secrets.get(&name).and_then(|state| state.serving.as_ref());
-            let (Some(hosts), Some(loaded)) = (hosts, serving) else {
-                self.bound.remove(&name);
-                if self.tls_hosts.identity_of(&name).is_some() {
-                    Arc::make_mut(&mut self.tls_hosts).set_identity(&name, None);
-                    self.changed = true;
-                }
-                continue;
-            };
-            let names: Vec<Arc<str>> = hosts.iter().map(HostKey::written).collect();
-            let current = self.tls_hosts.identity_of(&name);
-            if current.is_some_and(|id| Arc::ptr_eq(&id.key, &loaded.key) && id.hosts == names) {
-                continue;
-            }
-            let identity = Arc::new(Identity {
-                secret: name.clone(),
-                hosts: names,
-                key: Arc::clone(&loaded.key),
-                not_before: loaded.not_before,
-                not_after: loaded.not_after,
-                fingerprint: loaded.fingerprint.clone(),
-            });
-            let table = Arc::make_mut(&mut self.tls_hosts);
-            for host in hosts {
-                table.set(host, Some(Binding::Identity(Arc::clone(&identity))));
-            }
-            table.set_identity(&name, Some(identity));
-            self.changed = true;
         }
     }
 
@@ -390,18 +303,6 @@ impl Translator {
                 self.changed = true;
             }
         }
-    }
-
-    /// How a host is served over TLS: by its own entry, else by that of its wildcard.
-    fn tls_of(&self, host: &HostKey) -> Option<&TlsState> {
-        let wildcard = || match host {
-            HostKey::Exact(name) => {
-                let (_, domain) = name.split_once('.')?;
-                self.tls.get(&HostKey::Wildcard(Arc::from(domain)))
-            }
-            _ => None,
-        };
-        self.tls.get(host).or_else(wildcard)
     }
 
     fn write_reports(&mut self) {
@@ -442,7 +343,7 @@ fn slice_service(objects: &ObjectSet, slice: &NamespacedName) -> Option<Namespac
     Some(NamespacedName::new(Arc::clone(&slice.namespace), labels.get(SERVICE_LABEL)?.as_str()))
 }
 
-fn users_of<'d>(
+pub(super) fn users_of<'d>(
     index: &'d Index<HostKey>,
     drafts: &'d BTreeMap<NamespacedName, Draft>,
     host: &HostKey,
@@ -451,7 +352,7 @@ fn users_of<'d>(
 }
 
 /// Replaces the findings about a host; the reports of everybody they were or are about become stale.
-fn replace_findings(
+pub(super) fn replace_findings(
     all: &mut BTreeMap<HostKey, Findings>,
     host: &HostKey,
     new: Findings,

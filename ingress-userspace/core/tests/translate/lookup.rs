@@ -89,3 +89,16 @@ fn a_table_shares_what_did_not_change() {
     assert_eq!(TableDiff::between(&before, &after).to_string(), "~backend default/web:80");
     assert_eq!(TableDiff::between(&after, &after).to_string(), "nothing");
 }
+
+/// A path that a lenient backend takes for another is only fine if both have one rule.
+#[test]
+fn a_path_with_two_readings_is_ambiguous_if_they_have_two_rules() {
+    let (_, table) = rules(&[("a.example.com", "Prefix", "/"), ("a.example.com", "Prefix", "/admin")]);
+    for path in ["/admin%2Fusers", "/x%2F..%2Fadmin", "/admin;x/users"] {
+        let normal = ingress_core::http::normalize_path(path);
+        assert!(normal.is_err() || table.is_ambiguous("a.example.com", &normal.unwrap()), "{path}");
+    }
+    for path in ["/", "/admin/users", "/a%2Fb", "/a;x=1/b", "/admin/a%2Fb", "/admin/x;v=1"] {
+        assert!(!table.is_ambiguous("a.example.com", path), "{path}");
+    }
+}

@@ -97,7 +97,6 @@ fn check_lookups(table: &RoutingTable) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// A sequence of changes ends where a translation from scratch does, and the generation tells when the table changed.
     #[test]

@@ -1,8 +1,8 @@
 //! A watched directory of manifests, as kubectl would apply them: the source of objects without a cluster.
 //!
 //! ```text
-//! inotify ─► Burst ─► Loader::refresh ─► walk ─► file ─► yaml ─► object
-//!             20 ms     └──► merge by path order ─► difference ─► Batch
+//! inotify ─► Burst ─► Loader ─► (walk) ─► read ─► file ─► yaml ─► object
+//!            20 ms      └─► Catalog: files by path ─► difference ─► Batch
 //! ```
 //!
 //! Files are `*.yaml`, `*.yml` (several documents each) and `*.json`, in the directory and all below it; hidden names
@@ -12,11 +12,13 @@
 //! What was last good keeps serving: see [`mod@file`] for files, and when the directory itself vanishes, it all stays until
 //! the directory returns.
 
+mod catalog;
 mod field;
 mod file;
 mod kinds;
 mod loader;
 mod object;
+mod read;
 mod walk;
 mod watch;
 mod yaml;
@@ -84,7 +86,7 @@ impl ManifestDirectory {
     }
 
     fn begin_work(&mut self) {
-        let mut loader = self.loader.take().unwrap_or_else(|| Loader::new(self.root.clone()));
+        let mut loader = self.loader.take().unwrap_or_else(|| Loader::new(self.root.clone(), Instant::now()));
         let mut burst = std::mem::take(&mut self.burst);
         if self.watcher.is_none() {
             let watcher = Watcher::open(&self.root);

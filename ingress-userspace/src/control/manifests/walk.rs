@@ -1,15 +1,16 @@
 //! Which files a directory holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::yaml::Syntax;
 
 /// Files that are read; beyond, by path order, they are named in a problem.
-const MAX_FILES: usize = 65_536;
+pub(super) const MAX_FILES: usize = 65_536;
 /// How deep directories nest below the root.
 const MAX_DEPTH: usize = 16;
 
@@ -38,8 +39,8 @@ impl Stamp {
 /// What a walk found.
 #[derive(Default)]
 pub(super) struct Walk {
-    /// Manifest files, with the error if not even their metadata can be read (a dangling link).
-    pub(super) files: BTreeMap<PathBuf, io::Result<Stamp>>,
+    /// Manifest files by path, with the error if not even their metadata can be read (a dangling link).
+    pub(super) files: Vec<(Arc<Path>, io::Result<Stamp>)>,
     /// Directories that cannot be listed: what is below them is unknown, not gone.
     pub(super) unlisted: Vec<(PathBuf, io::Error)>,
     /// Directories that were not entered, and files that were not taken, because of a bound.
@@ -83,30 +84,41 @@ impl Walk {
             // Hidden: editors' swap files, version control, and the `..data` of mounted ConfigMaps, whose files are
             // found by the links that lead there.
             if !name.as_encoded_bytes().starts_with(b".") {
-                self.entry(path.join(name), depth, enter);
+                self.entry(&path.join(name), depth, enter);
             }
         }
     }
 
-    fn entry(&mut self, path: PathBuf, depth: usize, enter: &mut dyn FnMut(&Path)) {
-        let is_manifest = syntax(&path).is_some();
-        let stamp = match fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => return self.directory(&path, &meta, depth + 1, enter),
-            Ok(meta) if is_manifest && meta.is_file() => Ok(Stamp::of(&meta)),
-            Err(error) if is_manifest => {
-                let is_link = fs::symlink_metadata(&path).is_ok();
-                if !is_link && error.kind() == io::ErrorKind::NotFound {
-                    return; // It went between the listing and now.
-                }
-                Err(error)
-            }
-            _ => return,
-        };
-        if self.files.len() == MAX_FILES {
-            self.too_many = true;
-            return;
+    fn entry(&mut self, path: &Path, depth: usize, enter: &mut dyn FnMut(&Path)) {
+        match look(path) {
+            Look::Directory(meta) => self.directory(path, &meta, depth + 1, enter),
+            Look::Manifest(_) if self.files.len() == MAX_FILES => self.too_many = true,
+            Look::Manifest(stamp) => self.files.push((Arc::from(path), stamp)),
+            Look::Nothing | Look::Other => {}
         }
-        self.files.insert(path, stamp);
+    }
+}
+
+/// What stands at a path.
+pub(super) enum Look {
+    /// A manifest, or a link by a manifest's name that leads nowhere.
+    Manifest(io::Result<Stamp>),
+    /// A directory, or a link to one.
+    Directory(fs::Metadata),
+    /// Nothing.
+    Nothing,
+    /// Something that is not read.
+    Other,
+}
+
+/// Looks at a path; links are followed.
+pub(super) fn look(path: &Path) -> Look {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Look::Directory(meta),
+        Err(_) if fs::symlink_metadata(path).is_err() => Look::Nothing,
+        Ok(meta) if meta.is_file() && syntax(path).is_some() => Look::Manifest(Ok(Stamp::of(&meta))),
+        Err(error) if syntax(path).is_some() => Look::Manifest(Err(error)),
+        _ => Look::Other,
     }
 }
 

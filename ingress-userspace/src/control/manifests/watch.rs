@@ -89,9 +89,12 @@ pub(super) fn add(watches: &mut Watches, directory: &Path) -> io::Result<WatchDe
 /// Whether an event can change what is read. A file without a manifest's extension matters only when its name comes
 /// or goes, because it may be a link to a directory; a hidden one only if it may be a mounted ConfigMap's `..data`.
 fn matters(event: &Event<&OsStr>) -> bool {
+    // The end of a watch that we removed ourselves, or of a directory whose end was told already.
+    if event.mask.contains(EventMask::IGNORED) {
+        return false;
+    }
     let Some(name) = event.name else { return true };
-    let bytes = name.as_encoded_bytes();
-    if bytes.starts_with(b".") && !bytes.starts_with(b"..") {
+    if is_hidden(name) && !name.as_encoded_bytes().starts_with(b"..") {
         return false;
     }
     let content = EventMask::MODIFY | EventMask::CLOSE_WRITE | EventMask::ATTRIB;
@@ -128,6 +131,29 @@ impl Burst {
     }
 }
 
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// What may have changed.
+pub(super) enum Named {
+    /// These files, and nothing else.
+    Files(HashSet<PathBuf>),
+    /// These files, and what a walk shows.
+    FilesAndMore(HashSet<PathBuf>),
+    /// Any file, even one that looks the same.
+    Anything,
+}
+
+impl Named {
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        match self {
+            Self::Files(files) | Self::FilesAndMore(files) => files.contains(path),
+            Self::Anything => true,
+        }
+    }
+}
+
 /// Which directory each watch is of, and which files somebody is writing.
 #[derive(Default)]
 pub(super) struct Watched {
@@ -147,25 +173,37 @@ impl Watched {
         self.writing.clear();
     }
 
-    /// Notes what a burst says, and returns the files that it names.
-    pub(super) fn digest(&mut self, burst: Burst, now: Instant) -> HashSet<PathBuf> {
-        let mut named = HashSet::new();
+    /// Notes what a burst says, and returns what it names.
+    pub(super) fn digest(&mut self, burst: Burst, now: Instant) -> Named {
+        let mut files = HashSet::new();
+        // Nothing has happened, and it is time to look.
+        let mut is_enough = !burst.events.is_empty();
         for (wd, mask, name) in burst.events {
-            let (Some(directory), Some(name)) = (self.directories.get(&wd), name) else { continue };
-            let path = directory.join(name);
+            let (Some(directory), Some(name)) = (self.directories.get(&wd), name) else {
+                is_enough = false;
+                continue;
+            };
+            let path = directory.join(&name);
             if mask.contains(EventMask::MODIFY) {
                 self.writing.insert(path.clone(), now);
             } else if !mask.contains(EventMask::ATTRIB) {
                 self.writing.remove(&path);
             }
-            named.insert(path);
+            // By the name of no manifest, it is or was a directory or a link to one.
+            is_enough &=
+                !mask.contains(EventMask::ISDIR) && !is_hidden(&name) && syntax(name.as_ref()).is_some();
+            files.insert(path);
         }
         if burst.overflow {
             // The end of a write may be among what was lost.
             self.writing.clear();
         }
         self.writing.retain(|_, last| now.duration_since(*last) < WRITER_PATIENCE);
-        named
+        match (burst.overflow, is_enough) {
+            (true, _) => Named::Anything,
+            (false, true) => Named::Files(files),
+            (false, false) => Named::FilesAndMore(files),
+        }
     }
 
     /// Whether somebody is writing the file.

@@ -205,7 +205,12 @@ impl Body {
             self.sent += taken;
             progress(taken as u64);
         }
-        self.pending.clear();
+        if matches!(self.source, Source::Known(_)) {
+            // The relay goes on without it.
+            self.pending = Vec::new();
+        } else {
+            self.pending.clear();
+        }
         self.sent = 0;
         sink.poll_flush(cx)
     }

@@ -1,9 +1,11 @@
 //! A client's connection: its buffers, its bounds, and the way from bytes to a decided request.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use ingress_core::http::HeadScan;
 use rustls::ServerConnection;
@@ -12,13 +14,14 @@ use super::decide::{self, Decided, Names, Request};
 use crate::http::problem::{self, Problem};
 use crate::listener::stream::ClientStream;
 use crate::relay::{Duplex, scratch};
+use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::Listener;
-use crate::telemetry::{RequestId, RequestRecord};
 use crate::tls::{suite_name, tls_version_name};
 use crate::worker::Worker;
-use crate::worker::timers::{Bound, Timer};
+use crate::worker::timers::{Bound, FIRST_REQUEST_GRACE, Timer};
 
-/// What one read of a head takes at the most. Heads are small; a body's bytes that come with it are read on by the relay.
+/// What one read of a head takes at the most, and how much of its next requests a client's connection reads ahead. Heads are
+/// small; a body's bytes that come with one are read on by the relay.
 const HEAD_READ: usize = 16 * 1024;
 
 /// Buffers that grew beyond this are given back when a connection waits for its next request.
@@ -26,10 +29,10 @@ const KEPT_BUFFER: usize = 4 * 1024;
 
 /// How much of what a client still sends is read after our last word, so that the close does not become a reset which
 /// destroys the response on its way (RFC 9112 section 9.6).
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// And for how long.
-const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub(crate) struct Peer {
     pub(crate) server_name: Option<Box<str>>,
     /// `TLSv1.3`
     pub(crate) tls_version: Option<&'static str>,
-    /// `TLS13_AES_128_GCM_SHA256`
+    /// `TLS_AES_128_GCM_SHA256`
     pub(crate) tls_suite: Option<&'static str>,
 }
 
@@ -95,8 +98,11 @@ pub(crate) struct Connection {
     pub(crate) names: Names,
     /// Requests so far.
     pub(crate) requests: u64,
-    /// Whether the client may still be sending something that nobody will use.
+    /// Whether the client may still be sending something that nobody will use: the rest of a body, or requests behind one
+    /// that we have made the last.
     pub(crate) input_abandoned: bool,
+    /// Whether the client has closed its sending direction.
+    input_ended: bool,
 }
 
 /// What to do with a request.
@@ -126,10 +132,11 @@ impl Connection {
             names: Names::default(),
             requests: 0,
             input_abandoned: false,
+            input_ended: false,
         }
     }
 
-    /// Waits for the next request and decides it; `None` when the client has no more.
+    /// Waits for the next request and decides it; `None` when the connection has failed.
     pub(crate) async fn next_request(&mut self) -> Option<Next> {
         self.wait_for_request();
         loop {
@@ -144,8 +151,13 @@ impl Connection {
                 }
             }
             match self.receive().await {
-                Ok(Ok(0) | Err(_)) => return None,
+                // The client has no more requests: it is told that we have no more responses.
+                Ok(Ok(0)) => {
+                    self.input_ended = true;
+                    return Some(Next::Answered { close: true });
+                }
                 Ok(Ok(_)) => {}
+                Ok(Err(_)) => return None,
                 Err(bound) => return self.head_timed_out(bound).await,
             }
         }
@@ -153,19 +165,25 @@ impl Connection {
 
     fn wait_for_request(&mut self) {
         let now = self.worker.now();
-        self.timer.set_total(now, std::time::Duration::ZERO);
-        if self.input.is_empty() {
-            for buffer in [&mut self.input, &mut self.head, &mut self.to_backend, &mut self.output] {
-                buffer.clear();
-                buffer.shrink_to(KEPT_BUFFER);
-            }
-            if self.worker.draining.get() {
-                self.timer.set(Bound::Drain, now, std::time::Duration::from_nanos(1));
-            } else {
-                self.timer.set(Bound::KeepAlive, now, self.worker.shared.config.timeouts.idle);
-            }
-        } else {
+        self.timer.set_total(now, Duration::ZERO);
+        if !self.input.is_empty() {
             self.timer.set(Bound::Head, now, self.worker.shared.config.timeouts.head);
+            return;
+        }
+        for buffer in [&mut self.input, &mut self.head, &mut self.to_backend, &mut self.output] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BUFFER);
+        }
+        self.names.shrink_to(KEPT_BUFFER);
+        let first = self.requests == 0;
+        match (self.worker.draining.get(), first) {
+            // At the next sweep: a request that is on its way may still come before.
+            (true, false) => self.timer.set(Bound::Drain, now, Duration::from_nanos(1)),
+            (true, true) => self.timer.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
+            (false, _) => {
+                let bound = if first { Bound::FirstRequest } else { Bound::KeepAlive };
+                self.timer.set(bound, now, self.worker.shared.config.timeouts.idle);
+            }
         }
     }
 
@@ -181,9 +199,7 @@ impl Connection {
 
     /// A client that has begun a request is told; one that has not is just closed.
     async fn head_timed_out(&mut self, bound: Bound) -> Option<Next> {
-        if let Some(limit) = bound.limit() {
-            self.worker.metrics.limit_hit(limit);
-        }
+        self.count(bound);
         if bound == Bound::Head {
             decide::refuse(self, &Problem::new(&problem::kinds::REQUEST_TIMEOUT));
             let _ = self.write_output().await;
@@ -191,9 +207,10 @@ impl Connection {
         Some(Next::Answered { close: true })
     }
 
-    /// Hands all of the output to the kernel, bounded by the idle time.
+    /// Hands all of the output to the kernel, bounded by the idle time where it waits. The timer's stage is the same after it.
     pub(crate) async fn write_output(&mut self) -> Result<(), WriteError> {
         let (worker, timer) = (Rc::clone(&self.worker), Rc::clone(&self.timer));
+        let stage = timer.stage();
         let limit = worker.shared.config.timeouts.idle;
         let mut sent = 0;
         let (stream, output) = (&mut self.stream, &self.output);
@@ -216,23 +233,39 @@ impl Connection {
                 }
             })
             .await;
+        timer.restore(stage);
         self.output.clear();
         match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(WriteError::Io),
-            Err(bound) => Err(WriteError::Bound(bound)),
+            Err(bound) => {
+                self.count(bound);
+                Err(WriteError::Bound(bound))
+            }
+        }
+    }
+
+    /// Counts a bound that was reached.
+    pub(crate) fn count(&self, bound: Bound) {
+        if let Some(limit) = bound.limit() {
+            self.worker.metrics.limit_hit(limit);
         }
     }
 
     /// Closes in order: what was written arrives, also if the client is still sending.
     pub(crate) async fn close(mut self) {
-        self.timer.set_total(self.worker.now(), std::time::Duration::ZERO);
+        self.timer.set_total(self.worker.now(), Duration::ZERO);
         self.timer.set(Bound::Linger, self.worker.now(), LINGER_TIME);
         let (stream, timer) = (&mut self.stream, &self.timer);
-        let linger = self.input_abandoned || !self.input.is_empty();
-        let shut = timer.bound(|cx| stream.poll_shutdown(cx)).await;
-        if linger && matches!(shut, Ok(Ok(()))) {
-            let mut left = LINGER_BYTES;
+        let said = timer.bound(|cx| stream.poll_goodbye(cx)).await;
+        if self.input_ended || !matches!(said, Ok(Ok(()))) {
+            return;
+        }
+        let mut left = LINGER_BYTES;
+        let looked = poll_fn(|cx| Poll::Ready(poll_discard(cx, stream, &mut left))).await;
+        let unread = self.input_abandoned || !self.input.is_empty() || left < LINGER_BYTES;
+        // Otherwise nothing has come and nothing will: the close that follows sends the FIN.
+        if looked.is_pending() && unread && stream.shut_down().is_ok() {
             // Whether the client stops or the bound does: what matters is that the response had time to arrive.
             let _ = timer.bound(|cx| poll_discard(cx, stream, &mut left)).await;
         }
@@ -243,7 +276,11 @@ impl Connection {
         self.stream.abort();
     }
 
-    /// Watches a client that is waiting for its response: its next request is kept, its end is told.
+    /// Watches a client that is waiting for its response. Its next requests are read ahead, up to twice [`HEAD_READ`]; beyond
+    /// that they wait in the socket, and an end behind them is seen later.
+    ///
+    /// Ready when the client is gone. A client that closes its sending direction only (RFC 9112 section 9.6) cannot be told
+    /// from one that is gone, and is taken for one: an abandoned request must not occupy a backend.
     pub(crate) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < HEAD_READ {
             match ready!(poll_receive(cx, &mut self.stream, &mut self.input)) {
@@ -255,7 +292,7 @@ impl Connection {
     }
 
     /// What logs and counters say of a request that nothing else is known of.
-    pub(crate) fn record<'a>(&'a self, id: &'a RequestId) -> RequestRecord<'a> {
+    pub(crate) fn record(&self) -> RequestRecord<'_> {
         RequestRecord {
             client: self.peer.client,
             scheme: self.peer.listening.as_str(),
@@ -268,14 +305,14 @@ impl Connection {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
-            total: std::time::Duration::ZERO,
+            total: Duration::ZERO,
             connect: None,
             first_byte: None,
             tls_version: self.peer.tls_version,
             tls_suite: self.peer.tls_suite,
-            request_id: id.as_str(),
+            request_id: &self.names.request_id,
             error_class: None,
-            protocol: "HTTP/1.1",
+            protocol: self.names.protocol,
             retries: 0,
         }
     }
@@ -291,7 +328,7 @@ pub(crate) enum WriteError {
 }
 
 /// Starts the idle bound when a write begins to wait.
-fn wait<T>(timer: &Timer, worker: &Worker, limit: std::time::Duration, waiting: &mut bool) -> Poll<T> {
+fn wait<T>(timer: &Timer, worker: &Worker, limit: Duration, waiting: &mut bool) -> Poll<T> {
     if !*waiting {
         *waiting = true;
         timer.set(Bound::Idle, worker.now(), limit);
@@ -311,10 +348,11 @@ fn poll_receive(
     })
 }
 
+/// Reads and forgets; ready at the client's end or at the bound.
 fn poll_discard(cx: &mut Context<'_>, stream: &mut ClientStream, left: &mut usize) -> Poll<()> {
     scratch::with(|buffer| {
         while *left > 0 {
-            match ready!(stream.poll_read(cx, buffer)) {
+            match ready!(stream.poll_raw_read(cx, buffer)) {
                 Ok(read @ 1..) => *left = left.saturating_sub(read),
                 Ok(0) | Err(_) => break,
             }

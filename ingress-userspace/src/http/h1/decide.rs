@@ -1,28 +1,27 @@
 //! From a request head to a decision: which rule authorizes it, or what it is answered.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ingress_core::http::{
-    BodyLength, ForwardContext, HeadScan, RequestHead, Scheme, Version, header_storage,
-    parse_request_resumed, write_request_head,
+    BodyLength, ForwardContext, HeadScan, Reject, RequestHead, Scheme, Version, header_storage,
+    lenient_reading, parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
 
-use super::body::Body;
+use super::body::{Body, BodyEnd};
 use super::connection::{Connection, Peer};
 use crate::http::problem::{self, Problem, kinds};
+use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
-use crate::telemetry::{RequestId, RequestRecord};
 
 /// An authorized request.
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts of the head")]
+#[expect(clippy::struct_excessive_bools, reason = "six independent facts of the head")]
 pub(crate) struct Request {
-    /// Its name in logs and in X-Request-Id.
-    pub(crate) id: RequestId,
     /// When its head was complete.
     pub(crate) started: Instant,
     /// The rule that authorizes it.
@@ -43,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) expect_continue: bool,
     /// Whether it asks for another protocol.
     pub(crate) upgrade: bool,
+    /// Whether it has content that the method gives no meaning to.
+    pub(crate) odd_content: bool,
 }
 
 /// The words of a request that logs repeat; reused from request to request.
@@ -54,14 +55,25 @@ pub(crate) struct Names {
     pub(crate) host: String,
     /// Normalised, without the query.
     pub(crate) path: String,
+    /// What the backend gets as X-Request-ID, and a client whose request has failed.
+    pub(crate) request_id: String,
+    /// `HTTP/1.1`
+    pub(crate) protocol: &'static str,
 }
 
 impl Names {
-    fn set(&mut self, method: &str, host: &str, path: &str) {
-        for (name, value) in [(&mut self.method, method), (&mut self.host, host), (&mut self.path, path)] {
+    fn set(&mut self, words: [&str; 4], protocol: &'static str) {
+        let names = [&mut self.method, &mut self.host, &mut self.path, &mut self.request_id];
+        for (name, word) in names.into_iter().zip(words) {
             name.clear();
-            name.push_str(value);
+            name.push_str(word);
         }
+        self.protocol = protocol;
+    }
+
+    /// Gives back what exceptionally long words took.
+    pub(crate) fn shrink_to(&mut self, kept: usize) {
+        self.path.shrink_to(kept);
     }
 }
 
@@ -80,7 +92,7 @@ pub(crate) enum Decided {
 
 /// Why a request does not go to a backend.
 enum Instead {
-    Problem(&'static kinds::ProblemKind),
+    Problem(Problem),
     /// 308 to the same host and path over TLS.
     Redirect,
 }
@@ -95,11 +107,11 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
         Ok(None) => None,
         Ok(Some(head)) => Some((decide(connection, &head, &input[head.len..]), head.len)),
         Err(reject) => {
-            connection.names.set("", "", "");
-            if let Some(limit) = limit_of(reject.status) {
+            if let Some(limit) = limit_of(reject.kind) {
                 connection.worker.metrics.limit_hit(limit);
             }
-            refuse(connection, &Problem::refused(reject.status, reject.kind, reject.detail));
+            connection.input = input;
+            refuse(connection, &refused(reject));
             connection.input_abandoned = true;
             return Decided::Answer { close: true };
         }
@@ -121,56 +133,66 @@ pub(crate) fn take_request(connection: &mut Connection) -> Decided {
 }
 
 /// Which limit a refused head has hit.
-fn limit_of(status: u16) -> Option<&'static str> {
-    match status {
-        414 => Some(limit::URI),
-        431 => Some(limit::REQUEST_HEAD),
+fn limit_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "uri-too-long" => Some(limit::URI),
+        "request-head-too-large" => Some(limit::REQUEST_HEAD),
+        "too-many-request-headers" => Some(limit::REQUEST_HEADERS),
         _ => None,
     }
 }
 
+/// What a client is told about a message that was refused.
+pub(crate) fn refused(reject: Reject) -> Problem {
+    Problem::refused(reject.status, reject.kind, reject.detail)
+}
+
 /// Decides, and returns how many of the bytes after the head were used for the body.
 fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (Decided, usize) {
-    let worker = std::rc::Rc::clone(&connection.worker);
+    let worker = Rc::clone(&connection.worker);
     let started = worker.now();
     connection.requests += 1;
-    connection.names.set(head.method, &head.host, &head.path);
-    let limits = &worker.shared.config.limits;
-    let last = limits.requests_per_connection != 0 && connection.requests >= limits.requests_per_connection;
-    let keep_alive = head.keep_alive && !last && !worker.draining.get();
-    if last {
-        worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
-    }
-    let id = worker.request_ids.next();
+    let trusted = is_trusted(connection);
+    let own = worker.request_ids.next();
+    let id = head.request_id().filter(|_| trusted).unwrap_or(own.as_str());
+    connection.names.set([head.method, &head.host, &head.path, id], head.version.as_str());
+    let keep_alive = keep_alive(connection, head);
     let table = worker.shared.published.table();
-    let body_limit = limits.request_body.0;
+    let body_limit = worker.shared.config.limits.request_body.0;
     let routed = match head.body {
         BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
             worker.metrics.limit_hit(limit::REQUEST_BODY);
-            Err(Instead::Problem(&kinds::BODY_TOO_LARGE))
+            Err(Instead::Problem(Problem::new(&kinds::BODY_TOO_LARGE)))
         }
         _ => route(&table, &connection.peer, head),
     };
     let (rule, backend) = match routed {
         Ok(routed) => routed,
-        Err(instead) => return (answer(connection, head, &id, started, keep_alive, &instead), 0),
+        Err(instead) => return answer(connection, head, rest.len(), started, keep_alive, &instead),
     };
     let mut body = Body::request(head.body, body_limit);
     let forward = ForwardContext {
         client: connection.peer.client.ip(),
-        trusted: is_trusted(connection),
+        trusted,
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,
-        request_id: id.as_str(),
+        request_id: id,
     };
     connection.to_backend.clear();
     write_request_head(&mut connection.to_backend, head, &forward);
-    let Ok(used) = body.feed(rest, &mut connection.to_backend) else {
-        // Malformed or too long chunks that came with the head: nothing has been sent to a backend.
-        return (answer(connection, head, &id, started, false, &Instead::Problem(&kinds::BAD_REQUEST)), 0);
+    let used = match body.feed(rest, &mut connection.to_backend) {
+        Ok(used) => used,
+        Err(end) => {
+            // Nothing of it has been sent to a backend.
+            if matches!(end, BodyEnd::TooLarge) {
+                worker.metrics.limit_hit(limit::REQUEST_BODY);
+            }
+            let instead = Instead::Problem(bad_body(&end));
+            connection.input_abandoned = true;
+            return answer(connection, head, 0, started, false, &instead);
+        }
     };
     let request = Request {
-        id,
         started,
         rule,
         backend,
@@ -181,8 +203,33 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
         body,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some(),
+        odd_content: has_odd_content(head),
     };
     (Decided::Forward(Box::new(request)), used)
+}
+
+/// Whether another request may follow. If it is we who say no, the client may have sent it already.
+fn keep_alive(connection: &mut Connection, head: &RequestHead<'_>) -> bool {
+    let worker = &connection.worker;
+    let most = worker.shared.config.limits.requests_per_connection;
+    let last = most != 0 && connection.requests >= most;
+    if last {
+        worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
+    }
+    let keep_alive = head.keep_alive && !last && !worker.draining.get();
+    connection.input_abandoned |= head.keep_alive && !keep_alive;
+    keep_alive
+}
+
+/// Some backends do not read such content, and then take it for the next request (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5).
+fn has_odd_content(head: &RequestHead<'_>) -> bool {
+    matches!(head.method, "GET" | "HEAD" | "DELETE")
+        && !matches!(head.body, BodyLength::Empty | BodyLength::Known(0))
+}
+
+/// What a client is told about its body.
+pub(crate) fn bad_body(end: &BodyEnd) -> Problem {
+    if let BodyEnd::Malformed(reject) = end { refused(*reject) } else { Problem::new(&kinds::BODY_TOO_LARGE) }
 }
 
 fn is_trusted(connection: &Connection) -> bool {
@@ -208,16 +255,33 @@ fn route(
         Listener::Https => check_server_name(table, peer, head)?,
         Listener::Http => {
             let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
-            if !plaintext && (table.tls_host(&head.host) || rule.is_some()) {
+            // Without a name there is nowhere to send the client (HTTP/1.0).
+            if !plaintext && !head.host.is_empty() && (table.tls_host(&head.host) || rule.is_some()) {
                 return Err(Instead::Redirect);
+            }
+            if !plaintext {
+                return Err(Instead::Problem(Problem::new(&kinds::NO_ROUTE)));
             }
         }
     }
-    let rule = rule.ok_or(Instead::Problem(&kinds::NO_ROUTE))?;
-    if rule.denied.is_some() {
-        return Err(Instead::Problem(&kinds::ROUTE_DENIED));
+    let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
+    check_lenient_reading(table, rule, head)?;
+    if let Some(denied) = rule.denied {
+        return Err(Instead::Problem(Problem::denied(denied)));
     }
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
+}
+
+/// A backend may read encoded slashes and `;` in its own way: the rule that authorizes the request must be the same either
+/// way (see [`lenient_reading`]).
+fn check_lenient_reading(
+    table: &RoutingTable,
+    rule: &Arc<Rule>,
+    head: &RequestHead<'_>,
+) -> Result<(), Instead> {
+    let Some(path) = lenient_reading(&head.path) else { return Ok(()) };
+    let same = table.route(&head.host, &path).is_some_and(|other| Arc::ptr_eq(rule, other));
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::PATH_AMBIGUOUS))) }
 }
 
 /// A request for another host than the handshake's may only use this connection if both hosts have the same certificate
@@ -232,32 +296,42 @@ fn check_server_name(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) 
         (None, None) => true,
         _ => false,
     };
-    if same { Ok(()) } else { Err(Instead::Problem(&kinds::MISDIRECTED)) }
+    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::MISDIRECTED))) }
 }
 
+/// Answers a request here, and returns how many of the bytes after the head were its body. `arrived` of them are there.
 fn answer(
     connection: &mut Connection,
     head: &RequestHead<'_>,
-    id: &RequestId,
+    arrived: usize,
     started: Instant,
     keep_alive: bool,
     instead: &Instead,
-) -> Decided {
+) -> (Decided, usize) {
+    let body = match head.body {
+        BodyLength::Empty => Some(0),
+        BodyLength::Known(length) => usize::try_from(length).ok().filter(|length| *length <= arrived),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
     // A body that nobody will read: the connection cannot be used again.
-    let has_body = !matches!(head.body, BodyLength::Empty);
-    let close = !keep_alive || has_body;
-    connection.input_abandoned |= has_body;
+    connection.input_abandoned |= body.is_none();
+    // These responses do not say keep-alive, which HTTP/1.0 needs (RFC 9112 section 9.3).
+    let close = !keep_alive || body.is_none() || head.version == Version::Http10;
     let (status, class) = match instead {
-        Instead::Problem(kind) => {
-            let problem = Problem::new(kind);
+        Instead::Problem(problem) => {
             let head_only = head.method == "HEAD";
             connection.worker.metrics.problem_response(problem.kind);
-            connection.output =
-                problem::response(&problem, id.as_str(), head.header("accept"), head_only, close);
+            connection.output = problem::response(
+                problem,
+                &connection.names.request_id,
+                head.header("accept"),
+                head_only,
+                close,
+            );
             (problem.status, Some(problem.kind))
         }
         Instead::Redirect => {
-            redirect(connection, head, id, close);
+            redirect(connection, head, close);
             (308, None)
         }
     };
@@ -265,14 +339,14 @@ fn answer(
         status,
         error_class: class,
         total: connection.worker.now().duration_since(started),
-        ..connection.record(id)
+        ..connection.record()
     };
     connection.worker.metrics.finish_request(&record);
-    Decided::Answer { close }
+    (Decided::Answer { close }, body.unwrap_or_default())
 }
 
 /// RFC 9110 section 15.4.9: method and body stay.
-fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId, close: bool) {
+fn redirect(connection: &mut Connection, head: &RequestHead<'_>, close: bool) {
     let mut location = format!("https://{}", head.host);
     // A client that named our port came without a port mapping, so it is sent to our other port.
     if head.port.is_some_and(|port| port == connection.peer.local_port)
@@ -293,16 +367,19 @@ fn redirect(connection: &mut Connection, head: &RequestHead<'_>, id: &RequestId,
         .extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: ");
     connection.output.extend_from_slice(location.as_bytes());
     connection.output.extend_from_slice(b"\r\nX-Request-Id: ");
-    connection.output.extend_from_slice(id.as_str().as_bytes());
+    connection.output.extend_from_slice(connection.names.request_id.as_bytes());
     connection.output.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
 }
 
-/// Answers a request whose head never became one.
+/// Answers a request whose head, still in the input, never became one.
 pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     let id = connection.worker.request_ids.next();
+    connection.names.set(["", "", "", id.as_str()], "");
     connection.worker.metrics.problem_response(problem.kind);
-    connection.output = problem::response(problem, id.as_str(), None, false, true);
+    // Whatever else is wrong with it: a client that has sent HEAD reads no content (RFC 9110 section 9.3.2).
+    let head_only = connection.input.trim_ascii_start().starts_with(b"HEAD ");
+    connection.output = problem::response(problem, id.as_str(), None, head_only, true);
     let record =
-        RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record(&id) };
+        RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record() };
     connection.worker.metrics.finish_request(&record);
 }

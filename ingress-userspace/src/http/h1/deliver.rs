@@ -10,7 +10,8 @@ use super::connection::{Connection, WriteError};
 use super::decide::Request;
 use super::exchange::{After, Tally, poll_body};
 use super::response::{Response, Rest};
-use crate::relay::{End, Tunnel};
+use crate::relay::{Tunnel, TunnelEnd};
+use crate::telemetry::metrics::limit;
 use crate::upstream::Lease;
 use crate::worker::timers::Bound;
 
@@ -27,9 +28,9 @@ pub(crate) async fn deliver(
         Rest::Tunnel(early) => tunnel(connection, lease, &early, tally).await,
         Rest::Body(body) if body.complete() && request.body.delivered() => {
             tally.bytes_out = body.payload();
-            let written = connection.write_output().await;
+            // First: the next request may have the backend's connection while a slow client takes its response.
             settle(lease, tally, response.reusable);
-            match written {
+            match connection.write_output().await {
                 Err(error) => client_failed(tally, &error),
                 Ok(()) if response.close => After::Close,
                 Ok(()) => After::KeepAlive,
@@ -58,35 +59,59 @@ fn client_failed(tally: &mut Tally, error: &WriteError) -> After {
     After::Abort
 }
 
+/// How a response's body ended.
+enum Ended {
+    /// By itself.
+    Body(BodyEnd),
+    /// The client left before.
+    ClientGone,
+    /// By a bound on time.
+    Bound(Bound),
+}
+
 /// Moves the response's body, and beside it what is left of the request's.
 async fn stream_body(
     connection: &mut Connection,
     request: &mut Request,
     upstream: &mut TcpStream,
     body: &mut Body,
-) -> Result<BodyEnd, Bound> {
+) -> Ended {
     let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
     let idle = worker.shared.config.timeouts.idle;
     timer.set(Bound::Idle, worker.now(), idle);
     // A backend that has answered may stop reading: then the rest of the request is not sent.
     let mut sending = !request.body.delivered();
     let mut excess = Vec::new();
-    timer
+    let ended = timer
         .bound(|cx: &mut Context<'_>| {
-            if sending && poll_body(cx, connection, request, upstream).is_ready() {
-                sending = false;
+            if sending {
+                match poll_body(cx, connection, request, upstream) {
+                    Poll::Pending => {}
+                    Poll::Ready(BodyEnd::Truncated | BodyEnd::Source) => {
+                        return Poll::Ready(Ended::ClientGone);
+                    }
+                    Poll::Ready(end) => {
+                        if matches!(end, BodyEnd::TooLarge) {
+                            worker.metrics.limit_hit(limit::REQUEST_BODY);
+                        }
+                        sending = false;
+                    }
+                }
             }
             let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
-            let end = body.poll(cx, upstream, &mut connection.stream, &mut excess, progress);
-            match end {
+            match body.poll(cx, upstream, &mut connection.stream, &mut excess, progress) {
                 // Bytes after the end of the response: its connection must not be used again.
                 Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => {
-                    Poll::Ready(BodyEnd::CompleteWithExcess)
+                    Poll::Ready(Ended::Body(BodyEnd::CompleteWithExcess))
                 }
-                end => end,
+                Poll::Ready(end) => Poll::Ready(Ended::Body(end)),
+                // What is left of a body that is not sent on is no sign of the client's.
+                Poll::Pending if !request.body.delivered() => Poll::Pending,
+                Poll::Pending => connection.poll_client(cx).map(|()| Ended::ClientGone),
             }
         })
-        .await
+        .await;
+    ended.unwrap_or_else(Ended::Bound)
 }
 
 fn finish(
@@ -94,38 +119,32 @@ fn finish(
     request: &Request,
     lease: Lease,
     tally: &mut Tally,
-    end: &Result<BodyEnd, Bound>,
+    ended: &Ended,
     reusable: bool,
     close: bool,
 ) -> After {
     let whole = request.body.delivered();
     connection.input_abandoned |= !whole;
-    match end {
-        Ok(BodyEnd::Complete) => settle(lease, tally, reusable && whole),
-        Ok(BodyEnd::CompleteWithExcess) => settle(lease, tally, false),
-        Ok(BodyEnd::Sink) => {
+    match ended {
+        Ended::Body(BodyEnd::Complete) => settle(lease, tally, reusable && whole),
+        Ended::Body(BodyEnd::CompleteWithExcess) => settle(lease, tally, false),
+        Ended::Body(BodyEnd::Sink) | Ended::ClientGone => {
             settle(lease, tally, false);
             tally.error_class = Some("client-closed");
             return After::Abort;
         }
-        Ok(BodyEnd::Malformed(reject)) => return broken(connection, lease, tally, reject.kind),
-        Ok(BodyEnd::Truncated | BodyEnd::Source | BodyEnd::TooLarge) => {
+        Ended::Body(BodyEnd::Malformed(_)) => return broken(connection, lease, tally, "upstream-protocol"),
+        Ended::Body(BodyEnd::Truncated | BodyEnd::Source | BodyEnd::TooLarge) => {
             return broken(connection, lease, tally, "upstream-closed");
         }
-        Err(bound) => {
-            count(connection, *bound);
+        Ended::Bound(bound) => {
+            connection.count(*bound);
             settle(lease, tally, false);
             tally.error_class = Some(bound.as_str());
             return After::Abort;
         }
     }
     if close || !whole { After::Close } else { After::KeepAlive }
-}
-
-fn count(connection: &Connection, bound: Bound) {
-    if let Some(limit) = bound.limit() {
-        connection.worker.metrics.limit_hit(limit);
-    }
 }
 
 /// The backend failed in the middle of its response: the client must see that it is not whole.
@@ -138,7 +157,6 @@ fn broken(connection: &Connection, lease: Lease, tally: &mut Tally, class: &'sta
 
 /// Both ways until both have ended (RFC 9110 section 7.8).
 async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tally: &mut Tally) -> After {
-    tally.upgraded = true;
     if let Err(error) = connection.write_output().await {
         lease.client_gone();
         return client_failed(tally, &error);
@@ -156,13 +174,17 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     (tally.bytes_in, tally.bytes_out) = tunnel.moved();
     settle(lease, tally, false);
     match end {
-        Ok(End::Complete) => After::Close,
-        Ok(_) => {
-            tally.error_class = Some("tunnel-closed");
+        Ok(TunnelEnd::Complete) => After::Close,
+        Ok(TunnelEnd::Client(_)) => {
+            tally.error_class = Some("client-reset");
+            After::Abort
+        }
+        Ok(TunnelEnd::Backend(_)) => {
+            tally.error_class = Some("upstream-reset");
             After::Abort
         }
         Err(bound) => {
-            count(connection, bound);
+            connection.count(bound);
             tally.error_class = Some(bound.as_str());
             After::Close
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ingress_core::http::Reject;
 use ingress_core::upstream::retry::may_retry;
 use tokio::net::TcpStream;
 
@@ -17,7 +18,7 @@ use super::failure::{self, Failure};
 use super::response::{Reader, Refused, Response};
 use crate::relay::{Duplex, scratch};
 use crate::telemetry::RequestRecord;
-use crate::upstream::{AcquireError, Lease};
+use crate::upstream::Lease;
 use crate::worker::timers::Bound;
 
 /// What becomes of the client's connection.
@@ -50,8 +51,6 @@ pub(crate) struct Tally {
     pub(crate) error_class: Option<&'static str>,
     /// Further attempts after the first.
     pub(crate) retries: u32,
-    /// Whether the connection switched protocols.
-    pub(crate) upgraded: bool,
 }
 
 /// What became of one attempt at one endpoint.
@@ -83,8 +82,7 @@ pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Reques
         first_byte: tally.first_byte,
         error_class: tally.error_class,
         retries: tally.retries,
-        protocol: if tally.upgraded { "upgrade" } else { connection.record(&request.id).protocol },
-        ..connection.record(&request.id)
+        ..connection.record()
     };
     worker.metrics.finish_request(&record);
     after
@@ -117,11 +115,7 @@ async fn attempt(
 ) -> Attempt {
     let mut lease = match acquire(connection, request, tried).await {
         Ok(lease) => lease,
-        Err(failed) => {
-            tally.endpoint = failed.endpoint.or(tally.endpoint);
-            let may = may_retry(tally.retries + 1, failed.nothing_sent, request.idempotent, false, true);
-            return if may { Attempt::Retry(failed.failure) } else { Attempt::Failed(failed.failure) };
-        }
+        Err(failure) => return not_acquired(connection, request, tally, failure),
     };
     tally.endpoint = Some(lease.endpoint());
     tally.connect = lease.connect_time();
@@ -147,34 +141,27 @@ async fn attempt(
     }
 }
 
-struct NotAcquired {
-    failure: Failure,
-    endpoint: Option<SocketAddr>,
-    nothing_sent: bool,
+async fn acquire(connection: &Connection, request: &Request, tried: &[SocketAddr]) -> Result<Lease, Failure> {
+    // Connecting has a bound of its own; the timer ends it for the request's total.
+    connection.timer.clear();
+    let mut acquiring = pin!(connection.worker.upstreams.acquire(&request.backend, tried));
+    match connection.timer.bound(|cx| acquiring.as_mut().poll(cx)).await {
+        Ok(acquired) => acquired.map_err(Failure::Acquire),
+        Err(bound) => Err(Failure::Bound(bound)),
+    }
 }
 
-async fn acquire(
-    connection: &Connection,
-    request: &Request,
-    tried: &[SocketAddr],
-) -> Result<Lease, NotAcquired> {
-    let worker = &connection.worker;
-    // Connecting has a bound of its own; the timer still ends it for the request's total.
-    connection.timer.set(Bound::Response, worker.now(), worker.shared.config.timeouts.response);
-    let mut acquiring = pin!(worker.upstreams.acquire(&request.backend, tried));
-    match connection.timer.bound(|cx| acquiring.as_mut().poll(cx)).await {
-        Ok(Ok(lease)) => Ok(lease),
-        Ok(Err(error)) => {
-            let nothing_sent = !matches!(
-                error,
-                AcquireError::NoEndpoints | AcquireError::AllBusy | AcquireError::AllEjected
-            );
-            Err(NotAcquired { endpoint: error.endpoint(), failure: Failure::Acquire(error), nothing_sent })
-        }
-        Err(bound) => {
-            Err(NotAcquired { failure: Failure::Bound(bound), endpoint: None, nothing_sent: false })
-        }
-    }
+/// Settles an attempt that got no connection. Where there was an endpoint to connect to, nothing was sent to it, and another
+/// may be asked.
+fn not_acquired(connection: &Connection, request: &Request, tally: &mut Tally, failure: Failure) -> Attempt {
+    failure.count(connection);
+    let endpoint = match &failure {
+        Failure::Acquire(error) => error.endpoint(),
+        _ => None,
+    };
+    tally.endpoint = endpoint.or(tally.endpoint);
+    let may = may_retry(tally.retries + 1, endpoint.is_some(), request.idempotent, false, true);
+    if may { Attempt::Retry(failure) } else { Attempt::Failed(failure) }
 }
 
 /// RFC 9110 section 10.1.1: a client that waits is told to go on, now that its request is authorized and has a backend.
@@ -196,12 +183,22 @@ pub(crate) struct Sending {
 
 impl Sending {
     fn new(connection: &Connection, request: &Request) -> Self {
-        let worker = &connection.worker;
+        let (now, timeouts) = (connection.worker.now(), &connection.worker.shared.config.timeouts);
         let complete = request.body.complete();
-        if !complete {
-            connection.timer.set(Bound::Idle, worker.now(), worker.shared.config.timeouts.idle);
+        if complete {
+            connection.timer.set(Bound::Response, now, timeouts.response);
+        } else {
+            connection.timer.set(Bound::Idle, now, timeouts.idle);
         }
         Self { sent: 0, refused: false, complete, reader: Reader::default() }
+    }
+
+    /// Whether it is the client that has to go on.
+    fn waits_for_client(&self, connection: &Connection, request: &Request) -> bool {
+        !self.refused
+            && self.sent == connection.to_backend.len()
+            && !request.body.complete()
+            && !request.body.waits_for_sink()
     }
 }
 
@@ -234,7 +231,9 @@ async fn exchange(
     });
     match bounded.await {
         Ok(event) => event,
-        Err(Bound::Idle) if !request.body.waits_for_sink() => Event::Failed(Failure::BodyTimeout),
+        Err(bound @ (Bound::Idle | Bound::Total)) if sending.waits_for_client(connection, request) => {
+            Event::Failed(Failure::ClientSlow(bound))
+        }
         Err(bound) => Event::Failed(Failure::Bound(bound)),
     }
 }
@@ -314,12 +313,18 @@ fn poll_receive(
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Reject(reject) => Self::BackendProtocol(reject.kind),
-            Refused::Unexpected => Self::BackendProtocol("unexpected-response"),
-        }
+        Self::BackendProtocol(match refused {
+            Refused::Reject(reject) => reject,
+            Refused::Unexpected => UNEXPECTED,
+        })
     }
 }
+
+const UNEXPECTED: Reject = Reject {
+    status: 502,
+    kind: "response-unexpected",
+    detail: "the backend switched protocols unasked, or sent interim responses without end",
+};
 
 /// Settles the lease after an attempt without a response.
 fn failed(
@@ -332,6 +337,11 @@ fn failed(
 ) -> Attempt {
     connection.output.clear();
     let stale = matches!(failure, Failure::BackendClosed) && lease.reused() && sending.reader.is_empty();
+    if stale {
+        connection.worker.metrics.upstream_error("stale");
+    } else {
+        failure.count(connection);
+    }
     if failure.is_backends() {
         // A connection that was closed while it waited says nothing about the endpoint.
         if stale { lease.stale() } else { lease.fail() }

@@ -1,15 +1,12 @@
 //! What the client is told when no backend has answered.
 
-use std::rc::Rc;
-
-use ingress_core::http::{header_storage, parse_request};
+use ingress_core::http::{Reject, Version, header_storage, parse_request};
 
 use super::body::BodyEnd;
 use super::connection::Connection;
-use super::decide::Request;
+use super::decide::{Request, bad_body, refused};
 use super::exchange::{After, Tally};
-use crate::http::problem::kinds::{self, ProblemKind};
-use crate::http::problem::{self, Problem};
+use crate::http::problem::{self, Problem, kinds};
 use crate::telemetry::metrics::limit;
 use crate::upstream::AcquireError;
 use crate::worker::timers::Bound;
@@ -19,10 +16,10 @@ use crate::worker::timers::Bound;
 pub(crate) enum Failure {
     /// No connection to an endpoint.
     Acquire(AcquireError),
-    /// A bound on time.
+    /// A bound on time, while the backend was to go on.
     Bound(Bound),
-    /// The client was too slow with the body.
-    BodyTimeout,
+    /// A bound on time, while the client was to go on with its body.
+    ClientSlow(Bound),
     /// The client is gone.
     ClientGone,
     /// The request's body.
@@ -30,30 +27,68 @@ pub(crate) enum Failure {
     /// The backend closed before its response head was complete.
     BackendClosed,
     /// The backend's response is refused.
-    BackendProtocol(&'static str),
+    BackendProtocol(Reject),
 }
 
 impl Failure {
     /// Whether it counts against the endpoint.
     pub(crate) fn is_backends(&self) -> bool {
-        matches!(self, Self::BackendClosed | Self::BackendProtocol(_) | Self::Bound(_))
+        matches!(
+            self,
+            Self::BackendClosed
+                | Self::BackendProtocol(_)
+                | Self::Bound(Bound::Response | Bound::Idle | Bound::Total)
+        )
+    }
+
+    /// Counts what has happened, also if another attempt makes up for it.
+    pub(crate) fn count(&self, connection: &Connection) {
+        let metrics = &connection.worker.metrics;
+        match self {
+            Self::Acquire(error) => {
+                metrics.upstream_error(error.kind());
+                match error {
+                    AcquireError::ConnectTimeout { .. } => metrics.limit_hit(limit::CONNECT),
+                    AcquireError::AllBusy => metrics.limit_hit(limit::REQUESTS_PER_ENDPOINT),
+                    _ => {}
+                }
+            }
+            Self::Bound(bound) => {
+                connection.count(*bound);
+                if *bound != Bound::Stop {
+                    metrics.upstream_error("timeout");
+                }
+            }
+            Self::ClientSlow(bound) => connection.count(*bound),
+            Self::BackendClosed => metrics.upstream_error("closed"),
+            Self::BackendProtocol(reject) => {
+                metrics.upstream_error("protocol");
+                if reject.kind == "response-head-too-large" {
+                    metrics.limit_hit(limit::RESPONSE_HEAD);
+                }
+            }
+            Self::Body(BodyEnd::TooLarge) => metrics.limit_hit(limit::REQUEST_BODY),
+            Self::ClientGone | Self::Body(_) => {}
+        }
     }
 
     /// What the client is told; `None` if there is nobody to tell.
-    fn problem(&self) -> Option<&'static ProblemKind> {
-        Some(match self {
+    fn problem(&self) -> Option<Problem> {
+        Some(Problem::new(match self {
             Self::Acquire(AcquireError::NoEndpoints) => &kinds::NO_ENDPOINTS,
             Self::Acquire(AcquireError::AllBusy | AcquireError::AllEjected) => &kinds::UPSTREAM_BUSY,
             Self::Acquire(AcquireError::ConnectTimeout { .. }) => &kinds::UPSTREAM_CONNECT_TIMEOUT,
             Self::Acquire(_) => &kinds::UPSTREAM_CONNECT,
+            Self::Bound(Bound::Stop) => &kinds::DRAINING,
             Self::Bound(_) => &kinds::UPSTREAM_TIMEOUT,
-            Self::BodyTimeout => &kinds::REQUEST_TIMEOUT,
-            Self::Body(BodyEnd::Malformed(_)) => &kinds::BAD_REQUEST,
-            Self::Body(BodyEnd::TooLarge) => &kinds::BODY_TOO_LARGE,
+            Self::ClientSlow(_) => &kinds::REQUEST_TIMEOUT,
+            Self::Body(end @ (BodyEnd::Malformed(_) | BodyEnd::TooLarge)) => {
+                return Some(bad_body(end));
+            }
             Self::ClientGone | Self::Body(_) => return None,
             Self::BackendClosed => &kinds::UPSTREAM_CLOSED,
-            Self::BackendProtocol(_) => &kinds::UPSTREAM_PROTOCOL,
-        })
+            Self::BackendProtocol(reject) => return Some(refused(*reject)),
+        }))
     }
 }
 
@@ -67,35 +102,25 @@ pub(crate) async fn answer(
     tally: &mut Tally,
     failure: Failure,
 ) -> After {
-    let worker = Rc::clone(&connection.worker);
-    if let Failure::Bound(bound) = failure
-        && let Some(limit) = bound.limit()
-    {
-        worker.metrics.limit_hit(limit);
-    }
-    let Some(kind) = failure.problem() else {
+    let Some(problem) = failure.problem() else {
         tally.status = CLIENT_CLOSED_REQUEST;
         tally.error_class = Some("client-closed");
         return After::Abort;
     };
-    if kind.status >= 500 {
-        worker.metrics.upstream_error(kind.name);
-    } else {
-        worker.metrics.limit_hit(match failure {
-            Failure::Body(_) => limit::REQUEST_BODY,
-            _ => limit::IDLE,
-        });
+    if let Failure::BackendProtocol(reject) = failure {
+        let endpoint = tally.endpoint.map(tracing::field::display);
+        let request_id = connection.names.request_id.as_str();
+        tracing::debug!(request_id, endpoint, reason = reject.kind, "a backend's response was refused");
     }
-    tally.status = kind.status;
-    tally.error_class = Some(match failure {
-        Failure::BackendProtocol(reason) => reason,
-        _ => kind.name,
-    });
+    tally.status = problem.status;
+    tally.error_class = Some(problem.kind);
     let whole = request.body.delivered();
-    let close = !request.keep_alive || !whole || worker.draining.get();
-    connection.input_abandoned |= !whole;
-    worker.metrics.problem_response(kind.name);
-    connection.output = render(connection, request, &Problem::new(kind), close);
+    // These responses do not say keep-alive, which HTTP/1.0 needs (RFC 9112 section 9.3).
+    let draining = connection.worker.draining.get();
+    let close = !request.keep_alive || !whole || draining || request.version == Version::Http10;
+    connection.input_abandoned |= !whole || draining;
+    connection.worker.metrics.problem_response(problem.kind);
+    connection.output = render(connection, &problem, close);
     match connection.write_output().await {
         Err(_) => After::Abort,
         Ok(()) if close => After::Close,
@@ -104,11 +129,11 @@ pub(crate) async fn answer(
 }
 
 /// The head is parsed once more, because only failures need its Accept field.
-fn render(connection: &Connection, request: &Request, problem: &Problem, close: bool) -> Vec<u8> {
+fn render(connection: &Connection, problem: &Problem, close: bool) -> Vec<u8> {
     let mut storage = header_storage();
     let head =
         parse_request(&connection.head, &mut storage, &connection.worker.request_limits).ok().flatten();
     let accept = head.as_ref().and_then(|head| head.header("accept"));
     let head_only = head.as_ref().is_some_and(|head| head.method == "HEAD");
-    problem::response(problem, request.id.as_str(), accept, head_only, close)
+    problem::response(problem, &connection.names.request_id, accept, head_only, close)
 }

@@ -179,7 +179,9 @@ fn last(
     let framed = matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
     let chunked_out = framed && request.version == Version::Http11;
     // A request that is still being sent cannot be followed by another.
-    let close = !request.keep_alive || !request.body.delivered() || (framed && !chunked_out);
+    let draining = connection.worker.draining.get();
+    let close = !request.keep_alive || !request.body.delivered() || (framed && !chunked_out) || draining;
+    connection.input_abandoned |= draining;
     let context = ResponseContext {
         client_version: request.version,
         close,
@@ -201,7 +203,8 @@ fn last(
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),
         Err(_) => return Err(Refused::Unexpected),
     };
-    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again.
-    let reusable = head.keep_alive && used == rest.len();
+    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again. Neither
+    // is one on which the backend may have left content unread.
+    let reusable = head.keep_alive && used == rest.len() && !request.odd_content;
     Ok(Response { status: head.status, rest: Rest::Body(body), reusable, close })
 }

@@ -176,16 +176,6 @@ pub fn find(name: &str) -> Option<&'static ProblemKind> {
     ALL.iter().find(|kind| kind.name == name)
 }
 
-/// The kind of problem that follows when no connection to a backend could be had, by the class of that failure.
-pub fn for_connect_failure(class: &str) -> &'static ProblemKind {
-    match class {
-        "no-endpoints" => &NO_ENDPOINTS,
-        "endpoints-busy" | "endpoints-ejected" => &UPSTREAM_BUSY,
-        "connect-timeout" => &UPSTREAM_CONNECT_TIMEOUT,
-        _ => &UPSTREAM_CONNECT,
-    }
-}
-
 /// The reason phrase of a status code that Penstock answers with (RFC 9110, section 15). Clients ignore it.
 pub(super) fn reason(status: u16) -> &'static str {
     match status {

@@ -53,10 +53,32 @@ fn push(out: &mut Vec<u8>, parts: &[&str]) {
     }
 }
 
-/// An id may come from a trusted proxy: only characters that mean nothing to HTTP, JSON, HTML or a shell are kept.
+/// An id may come from a trusted proxy. What the parser lets it contain is repeated as it is, so that it is the id in
+/// the log; anything else is left out.
+fn request_id_bytes(request_id: &str) -> impl Iterator<Item = u8> {
+    let fit = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b',' | b';' | b'<' | b'>');
+    request_id.bytes().filter(fit).take(REQUEST_ID_MAX)
+}
+
 fn push_request_id(out: &mut Vec<u8>, request_id: &str) {
-    let harmless = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    out.extend(request_id.bytes().filter(harmless).take(REQUEST_ID_MAX));
+    out.extend(request_id_bytes(request_id));
+}
+
+/// As the last part of a URN (RFC 8141, section 2): what it cannot contain is percent-encoded.
+fn push_request_urn(out: &mut Vec<u8>, request_id: &str) {
+    out.extend_from_slice(b"urn:penstock:request:");
+    for byte in request_id_bytes(request_id) {
+        match byte {
+            b'%' | b'#' | b'?' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    if digit < 10 { b'0' + digit } else { b'A' + digit - 10 }
 }
 
 fn content(format: Format, problem: &Problem, request_id: &str) -> Vec<u8> {
@@ -74,8 +96,8 @@ fn json(out: &mut Vec<u8>, problem: &Problem, request_id: &str) {
     push_json(out, problem.title);
     push(out, &[r#","status":"#, number(problem.status, &mut itoa::Buffer::new()), r#","detail":"#]);
     push_json(out, &problem.detail);
-    push(out, &[r#","instance":"urn:penstock:request:"#]);
-    push_request_id(out, request_id);
+    push(out, &[r#","instance":""#]);
+    push_request_urn(out, request_id);
     push(out, &["\"}\n"]);
 }
 
@@ -115,20 +137,22 @@ fn html(out: &mut Vec<u8>, problem: &Problem, request_id: &str) {
     push_html(out, &problem.detail);
     push(out, &["</p>\n<p>Status <code>", number(problem.status, &mut itoa::Buffer::new())]);
     push(out, &["</code>, kind <code>", problem.kind, "</code>, request id <code>"]);
-    push_request_id(out, request_id);
+    request_id_bytes(request_id).for_each(|byte| push_html_byte(out, byte));
     push(out, &["</code></p>\n</main>\n</body>\n</html>\n"]);
 }
 
 /// Escapes text for an HTML element's content or attribute.
 fn push_html(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'&' => out.extend_from_slice(b"&amp;"),
-            b'<' => out.extend_from_slice(b"&lt;"),
-            b'>' => out.extend_from_slice(b"&gt;"),
-            b'"' => out.extend_from_slice(b"&quot;"),
-            b'\'' => out.extend_from_slice(b"&#39;"),
-            _ => out.push(byte),
-        }
+    text.bytes().for_each(|byte| push_html_byte(out, byte));
+}
+
+fn push_html_byte(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'&' => out.extend_from_slice(b"&amp;"),
+        b'<' => out.extend_from_slice(b"&lt;"),
+        b'>' => out.extend_from_slice(b"&gt;"),
+        b'"' => out.extend_from_slice(b"&quot;"),
+        b'\'' => out.extend_from_slice(b"&#39;"),
+        _ => out.push(byte),
     }
 }

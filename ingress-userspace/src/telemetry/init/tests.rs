@@ -55,15 +55,6 @@ fn the_filter_names_targets() {
 }
 
 #[test]
-fn call_sites_that_nobody_wants_are_off() {
-    logs("warn", LogFormat::Json, || {
-        assert!(!tracing::enabled!(target: "penstock::relay", tracing::Level::INFO));
-        assert!(tracing::enabled!(target: "penstock::relay", tracing::Level::WARN));
-        assert!(tracing::enabled!(target: access_log::TARGET, tracing::Level::INFO));
-    });
-}
-
-#[test]
 fn a_filter_that_makes_no_sense_is_refused() {
     let sink = LineSink::spawn("test", Box::new(Output::default()), 1).unwrap();
     let options = Options { access_log: false, filter: "penstock=loud".to_owned(), format: LogFormat::Json };

@@ -88,7 +88,7 @@ families! {
     SOURCE_PROBLEMS = GAUGE "penstock_source_problems" []
         "Manifests or watches that cannot be read now; what was read last is served.";
     CERTIFICATE_EXPIRY = GAUGE "penstock_certificate_expiry_timestamp_seconds" ["secret_namespace", "secret"]
-        "When the certificate in a Secret that is served expires, in seconds since 1970.";
+        "When the certificate in a Secret that is served expires, in seconds since 1970; empty names are the self-signed default.";
     ACCESS_LOG_DROPPED = COUNTER "penstock_access_log_dropped_total" []
         "Lines of the access log dropped because the reader of stdout was too slow or gone.";
     PROGRAM_LOG_DROPPED = COUNTER "penstock_program_log_dropped_total" []

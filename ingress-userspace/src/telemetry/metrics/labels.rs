@@ -1,5 +1,9 @@
 //! Bounded sets of label values, each with its place in an array of counters.
 
+use std::sync::LazyLock;
+
+use crate::http::problem::kinds;
+
 /// Status codes registered with IANA, by number; what backends invent counts by class.
 pub(super) const CODES: [u16; 63] = [
     100, 101, 102, 103, 104, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305,
@@ -94,8 +98,6 @@ pub mod limit {
     pub const CONNECT: &str = "timeouts.connect";
     /// `timeouts.drain`
     pub const DRAIN: &str = "timeouts.drain";
-    /// `upstream.idlePerEndpoint`
-    pub const IDLE_PER_ENDPOINT: &str = "upstream.idlePerEndpoint";
     /// `upstream.requestsPerEndpoint`
     pub const REQUESTS_PER_ENDPOINT: &str = "upstream.requestsPerEndpoint";
 
@@ -116,12 +118,11 @@ pub mod limit {
         TOTAL,
         CONNECT,
         DRAIN,
-        IDLE_PER_ENDPOINT,
         REQUESTS_PER_ENDPOINT,
     ];
 }
 
-/// How an attempt on a backend fails; a leading `upstream-`, as kinds of problem have, is dropped.
+/// How an attempt on a backend fails: the kinds of `upstream::AcquireError`, and what happens after a connect.
 pub(super) const UPSTREAM_ERRORS: &[&str] = &[
     "no-endpoints",
     "endpoints-busy",
@@ -129,23 +130,39 @@ pub(super) const UPSTREAM_ERRORS: &[&str] = &[
     "connect-refused",
     "connect-timeout",
     "connect-failed",
-    "timeout",
-    "protocol",
-    "closed",
-    "reset",
     "stale",
+    "timeout",
+    "closed",
+    "protocol",
 ];
 
-/// How a request ends badly, besides the kinds of problem and the failures above.
-pub(super) const BROKEN: &[&str] = &[
+/// The word for a failed attempt on a backend; those that are also kinds of problem say there whose fault it is.
+pub(super) fn upstream_error(kind: &str) -> &str {
+    kind.strip_prefix("upstream-").unwrap_or(kind)
+}
+
+/// How a request ends badly, besides the kinds of problem.
+const BROKEN: [&str; 11] = [
     "client-closed",
     "client-reset",
-    "client-timeout",
-    "idle-timeout",
-    "total-timeout",
-    "drain-timeout",
     "upstream-reset",
+    "handshake-timeout",
+    "head-timeout",
+    "idle-timeout",
+    "response-timeout",
+    "total-timeout",
+    "linger-timeout",
+    "drain",
+    "drain-timeout",
 ];
+
+/// Names of all kinds of problem.
+pub(super) static PROBLEMS: LazyLock<Box<[&str]>> =
+    LazyLock::new(|| kinds::ALL.iter().map(|kind| kind.name).collect());
+
+/// Everything that a request can end with.
+pub(super) static ERRORS: LazyLock<Box<[&str]>> =
+    LazyLock::new(|| PROBLEMS.iter().copied().chain(BROKEN).collect());
 
 /// TLS versions, as rustls and OpenSSL spell them.
 pub(super) const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];

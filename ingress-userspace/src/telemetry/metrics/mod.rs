@@ -14,11 +14,11 @@ mod tests;
 mod worker;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::{Registry, TextEncoder};
 
-pub use super::tls::HandshakeError;
+pub use super::handshake::HandshakeError;
 pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, UpstreamTotals};
 pub use labels::limit;
@@ -29,22 +29,6 @@ use worker::WorkerCounters;
 
 /// The content type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// Words that errors are counted by.
-struct WordLists {
-    problems: &'static [&'static str],
-    errors: &'static [&'static str],
-}
-
-/// All kinds of problem; and these with all other ways in which a request can end badly.
-static WORDS: LazyLock<WordLists> = LazyLock::new(|| {
-    let problems: Vec<_> = worker::problem_names().collect();
-    let mut errors: Vec<_> =
-        problems.iter().chain(labels::BROKEN).chain(labels::UPSTREAM_ERRORS).copied().collect();
-    errors.sort_unstable();
-    errors.dedup();
-    WordLists { problems: problems.leak(), errors: errors.leak() }
-});
 
 type Observed<T> = Box<dyn Fn() -> T + Send + Sync>;
 
@@ -87,7 +71,7 @@ impl Metrics {
 
     /// The counters of one more worker, to be moved to its thread.
     pub fn worker(&self) -> WorkerMetrics {
-        let worker = WorkerMetrics::new(&WORDS);
+        let worker = WorkerMetrics::new();
         let mut workers = self.sources.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.push(Arc::clone(worker.counters()));
         worker

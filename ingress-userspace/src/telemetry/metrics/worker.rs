@@ -9,8 +9,7 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
-use crate::http::problem::kinds;
-use crate::telemetry::tls::HandshakeError;
+use crate::telemetry::handshake::HandshakeError;
 use crate::telemetry::{RequestRecord, access_log};
 
 type Routes = HashMap<NamespacedName, Arc<RouteCounters>, RandomState>;
@@ -82,7 +81,7 @@ impl WorkerCounters {
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(words: &super::WordLists) -> Self {
+    pub(super) fn new() -> Self {
         let counters = WorkerCounters {
             unmatched: RouteCounters::new(),
             methods: Default::default(),
@@ -92,8 +91,8 @@ impl WorkerMetrics {
             handshake_errors: Words::new(HandshakeError::LABELS),
             upstream_errors: Words::new(labels::UPSTREAM_ERRORS),
             limit_hits: Words::new(labels::limit::ALL),
-            problems: Words::new(words.problems),
-            errors: Words::new(words.errors),
+            problems: Words::new(&labels::PROBLEMS),
+            errors: Words::new(&labels::ERRORS),
             routes: Mutex::default(),
         };
         Self { counters: Arc::new(counters), routes: RefCell::default() }
@@ -161,19 +160,13 @@ impl WorkerMetrics {
         self.counters.limit_hits.add(name);
     }
 
-    /// An attempt on a backend failed: the class of a failed connect, or `timeout`, `protocol`, `closed`, `reset`,
-    /// `stale`, or the kind of the problem that follows from it.
+    /// An attempt on a backend failed: the kind of problem that follows from it, or what is wrong with the response.
     pub fn upstream_error(&self, kind: &'static str) {
-        self.counters.upstream_errors.add(kind.strip_prefix("upstream-").unwrap_or(kind));
+        self.counters.upstream_errors.add(labels::upstream_error(kind));
     }
 
     /// A problem response was made.
     pub fn problem_response(&self, kind: &'static str) {
         self.counters.problems.add(kind);
     }
-}
-
-/// Names of all kinds of problem.
-pub(super) fn problem_names() -> impl Iterator<Item = &'static str> {
-    kinds::ALL.iter().map(|kind| kind.name)
 }

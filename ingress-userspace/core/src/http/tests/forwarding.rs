@@ -42,6 +42,9 @@ fn fields_of_this_hop_stay_here() {
         ("X_Forwarded_Anything: 1\r\n", "X_Forwarded_Anything"),
         ("Content_Length: 5\r\n", "Content_Length"),
         ("Transfer_Encoding: chunked\r\n", "Transfer_Encoding"),
+        ("Transfer--Encoding: chunked\r\n", "Transfer--Encoding"),
+        ("-transfer-encoding_: chunked\r\n", "-transfer-encoding_"),
+        ("ContentLength: 5\r\n", "ContentLength"),
         ("X-Forwarded-Prefix: /x\r\n", "X-Forwarded-Prefix"),
         ("X-Original-URL: /admin\r\n", "X-Original-URL"),
         ("X-Rewrite-URL: /admin\r\n", "X-Rewrite-URL"),
@@ -50,7 +53,7 @@ fn fields_of_this_hop_stay_here() {
         let out = forward(&with_lines(lines), &CONTEXT);
         assert!(values(&out, name).is_empty(), "{lines} left a trace in {out}");
     }
-    let kept = "X_Mine: 1\r\nX-Forwarded: 2\r\nCookie: a\r\nTest: te\r\n";
+    let kept = "X_Mine: 1\r\nX-Forwarded: 2\r\nCookie: a\r\nTest: te\r\nContent-Lengthy: 1\r\nTransfer-Encodin: 1\r\n";
     assert!(forward(&with_lines(kept), &CONTEXT).contains(kept));
 }
 
@@ -175,7 +178,7 @@ fn request_ids_are_fit_for_a_log() {
         "X-Request-ID: \u{e9}\r\n",
         "X-Request-ID: a\r\nX-Request-ID: b\r\n",
         "X_Request_ID: a\r\n",
-        &format!("X-Request-ID: {}\r\n", "a".repeat(129)),
+        &format!("X-Request-ID: {}\r\n", "a".repeat(65)),
     ] {
         assert_eq!(id(lines), None, "{lines}");
     }

@@ -2,8 +2,8 @@
 
 use prometheus::proto::MetricType;
 
-use super::super::{WORDS, catalogue, labels};
-use crate::telemetry::tls;
+use super::super::{catalogue, labels};
+use crate::telemetry::handshake::HandshakeError;
 
 /// Expects a table in the documentation.
 fn expect(head: &str, rows: impl Iterator<Item = String>) {
@@ -39,12 +39,12 @@ fn documentation_lists_every_metric() {
 
 #[test]
 fn documentation_lists_every_word() {
-    let only_errors = WORDS.errors.iter().copied().filter(|word| !WORDS.problems.contains(word));
+    let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
     let lists: [(&str, &str, Vec<&str>); 6] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
         ("penstock_tls_handshakes_total", "version", labels::TLS_VERSIONS.to_vec()),
-        ("penstock_tls_handshake_errors_total", "reason", tls::HandshakeError::LABELS.to_vec()),
+        ("penstock_tls_handshake_errors_total", "reason", HandshakeError::LABELS.to_vec()),
         ("penstock_upstream_errors_total", "kind", labels::UPSTREAM_ERRORS.to_vec()),
         ("penstock_limit_hits_total", "limit", labels::limit::ALL.to_vec()),
     ];

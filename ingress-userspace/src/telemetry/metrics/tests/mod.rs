@@ -3,6 +3,7 @@
 mod documentation;
 mod exposition;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -17,6 +18,8 @@ use self::exposition::Exposition;
 use super::*;
 use crate::telemetry::RequestRecord;
 use crate::telemetry::testing::{record, rule};
+use crate::upstream::AcquireError;
+use crate::worker::timers::Bound;
 
 const SHOP: [(&str, &str); 2] = [("ingress_namespace", "shop"), ("ingress", "web")];
 
@@ -89,6 +92,9 @@ fn events_are_counted() {
     worker.limit_hit(limit::URI);
     worker.limit_hit("no such limit");
     worker.upstream_error("upstream-timeout");
+    worker.upstream_error("no-endpoints");
+    worker.upstream_error("upstream-protocol");
+    worker.upstream_error("protocol");
     worker.upstream_error("connect-refused");
     worker.problem_response("no-route");
     worker.finish_request(&RequestRecord { method: "BREW", error_class: Some("client-closed"), ..record() });
@@ -104,12 +110,51 @@ fn events_are_counted() {
         ("penstock_limit_hits_total", "limit", "limits.uri", 1.0),
         ("penstock_limit_hits_total", "limit", "other", 1.0),
         ("penstock_upstream_errors_total", "kind", "timeout", 1.0),
+        ("penstock_upstream_errors_total", "kind", "no-endpoints", 1.0),
         ("penstock_upstream_errors_total", "kind", "connect-refused", 1.0),
+        ("penstock_upstream_errors_total", "kind", "protocol", 2.0),
+        ("penstock_upstream_errors_total", "kind", "other", 0.0),
         ("penstock_problem_responses_total", "kind", "no-route", 1.0),
         ("penstock_request_errors_total", "class", "client-closed", 1.0),
         ("penstock_requests_by_method_total", "method", "other", 1.0),
     ] {
         assert!(same(scrape.get(name, &[(label, value)]), expected), "{name} {value}");
+    }
+}
+
+#[test]
+fn every_bound_on_time_has_a_word() {
+    let bounds = [
+        Bound::Handshake,
+        Bound::FirstRequest,
+        Bound::KeepAlive,
+        Bound::Head,
+        Bound::Idle,
+        Bound::Response,
+        Bound::Total,
+        Bound::Linger,
+        Bound::Drain,
+        Bound::Stop,
+    ];
+    for bound in bounds {
+        assert!(labels::ERRORS.contains(&bound.as_str()), "{}", bound.as_str());
+        assert!(bound.limit().is_none_or(|limit| limit::ALL.contains(&limit)));
+    }
+}
+
+#[test]
+fn every_failure_to_reach_a_backend_has_a_word() {
+    let endpoint = record().client;
+    let errors = [
+        AcquireError::NoEndpoints,
+        AcquireError::AllBusy,
+        AcquireError::AllEjected,
+        AcquireError::ConnectRefused { endpoint },
+        AcquireError::ConnectTimeout { endpoint, limit: Duration::ZERO },
+        AcquireError::ConnectFailed { endpoint, source: ErrorKind::Other.into() },
+    ];
+    for error in errors {
+        assert!(labels::UPSTREAM_ERRORS.contains(&error.kind()), "{}", error.kind());
     }
 }
 

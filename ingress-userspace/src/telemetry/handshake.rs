@@ -1,8 +1,8 @@
-//! TLS in logs and metrics: why handshakes fail, and what was agreed, as bounded sets of words.
+//! Why TLS handshakes fail, as a bounded set of words.
 
 use std::io;
 
-use rustls::{CipherSuite, Error, ProtocolVersion};
+use rustls::Error;
 
 /// Why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,25 +73,6 @@ impl HandshakeError {
     }
 }
 
-/// The name of a version, as `openssl s_client` and nginx's `$ssl_protocol` write it.
-pub fn version_name(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::TLSv1_2 => "TLSv1.2",
-        ProtocolVersion::TLSv1_3 => "TLSv1.3",
-        _ => "other",
-    }
-}
-
-/// The name of a cipher suite in IANA's registry, which differs from rustls's own for TLS 1.3.
-pub fn suite_name(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        other => other.as_str().unwrap_or("other"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -148,14 +129,5 @@ mod tests {
         assert_eq!(server_error(&[21, 3, 3, 0, 2, 2, 48]), HandshakeError::Alert);
         let closed = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(HandshakeError::from_io(&closed), HandshakeError::Closed);
-    }
-
-    #[test]
-    fn suites_are_named_as_registered() {
-        for suite in aws_lc_rs::default_provider().cipher_suites {
-            let name = suite_name(suite.suite());
-            assert!(name.starts_with("TLS_"), "{name}");
-        }
-        assert_eq!(version_name(ProtocolVersion::TLSv1_3), "TLSv1.3");
     }
 }

@@ -1,0 +1,142 @@
+//! The framing corpora, ours and the one of `http_desync_guardian`, through Penstock to raw backends: what a backend
+//! receives is one request that has one reading, or nothing. The same bytes go through nginx and HAProxy, and what
+//! comes out differently is listed and explained in `docs/http-differences.md`.
+#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
+
+mod case;
+mod guardian;
+mod outcome;
+mod peers;
+mod rig;
+mod strict;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use case::Case;
+use guardian::Tier;
+use outcome::{Outcome, Received};
+use rig::Rig;
+
+/// With this variable set, expectations are written down instead of compared.
+const RECORD: &str = "PENSTOCK_TEST_RECORD";
+
+fn recording() -> bool {
+    std::env::var_os(RECORD).is_some()
+}
+
+/// Runs each case through Penstock, and checks each request that a backend received.
+fn run_all<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<(&'c Case, Vec<String>)> {
+    let mut rig = Rig::penstock();
+    let mut found = Vec::new();
+    for case in cases {
+        let outcome = rig.run(case);
+        check_received(case, &outcome);
+        found.push((case, outcome.lines(&case.bytes)));
+    }
+    found
+}
+
+fn check_received(case: &Case, outcome: &Outcome) {
+    for Received { backend, connection, request } in &outcome.received {
+        let fault = |fault: &str| {
+            panic!("{}: {fault}:\n{}", case.key(), String::from_utf8_lossy(&request.raw));
+        };
+        strict::check(request).unwrap_or_else(|reason| fault(&reason));
+        // A backend that leaves the content of GET unread takes it for the next request.
+        let odd = matches!(request.method(), "GET" | "HEAD" | "DELETE") && !request.body.is_empty();
+        if odd && *backend == "app" && outcome.last_connection == Some(*connection) {
+            fault("a connection is used again after content that has no meaning");
+        }
+    }
+}
+
+/// Compares what came of each case with what is expected.
+fn compare(found: &[(&Case, Vec<String>)]) {
+    let differ = |(case, lines): &&(&Case, Vec<String>)| case.expected != *lines;
+    let wrong: Vec<String> = found
+        .iter()
+        .filter(differ)
+        .map(|(case, lines)| format!("{}\n  expected {:?}\n  found    {lines:?}", case.key(), case.expected))
+        .collect();
+    assert!(wrong.is_empty(), "{} cases come out differently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Writes down what was found, by class.
+fn record(found: Vec<(&Case, Vec<String>)>, file: impl Fn(&str) -> PathBuf) {
+    let mut classes: BTreeMap<&str, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+    for (case, lines) in found {
+        classes.entry(&case.class).or_default().insert(case.name.clone(), lines);
+    }
+    for (class, found) in classes {
+        case::record(&file(class), &found);
+    }
+}
+
+#[test]
+fn our_corpus_reaches_a_backend_in_one_reading_or_not_at_all() {
+    let mut cases = case::ours();
+    assert!(cases.len() >= 150, "{} cases", cases.len());
+    if recording() {
+        cases.iter_mut().for_each(|case| case.expected.clear());
+    }
+    let found = run_all(cases.iter());
+    if recording() {
+        record(found, |class| case::directory().join("corpus").join(class).with_extension("txt"));
+    } else {
+        compare(&found);
+    }
+}
+
+#[test]
+fn the_guardians_corpus_reaches_a_backend_in_one_reading_or_not_at_all() {
+    let mut cases = guardian::cases();
+    assert!(cases.len() >= 150, "{} cases", cases.len());
+    if recording() {
+        cases.iter_mut().for_each(|(case, _)| case.expected.clear());
+    }
+    let found = run_all(cases.iter().map(|(case, _)| case));
+    if recording() {
+        return record(found, |_| case::directory().join("guardian.txt"));
+    }
+    compare(&found);
+    let unexplained: Vec<String> = cases
+        .iter()
+        .filter(|(case, tier)| agrees(*tier, &case.expected) != case.note.is_empty())
+        .map(|(case, tier)| format!("{tier:?}: {} => {:?}", case.key(), case.expected))
+        .collect();
+    assert!(unexplained.is_empty(), "a note must say why, and only then:\n{}", unexplained.join("\n"));
+}
+
+/// Whether Penstock does what the corpus' verdict suggests: forward what is compliant, and refuse what is ambiguous.
+fn agrees(tier: Tier, lines: &[String]) -> bool {
+    let forwarded = lines.iter().any(|line| line.starts_with("app") || line.starts_with("admin"));
+    match tier {
+        Tier::Compliant => forwarded,
+        Tier::Acceptable => true,
+        Tier::Ambiguous | Tier::Severe => !forwarded,
+    }
+}
+
+/// Places where a case is cut: after each byte if it is short, else in a few dozen.
+fn cuts(length: usize) -> Vec<usize> {
+    let step = if length <= 400 { 1 } else { length.div_ceil(40) };
+    (1..length).step_by(step).collect()
+}
+
+#[test]
+fn pieces_change_nothing() {
+    let mut rig = Rig::penstock();
+    let mut ping = rig.pinger();
+    let guardian = guardian::cases().into_iter().map(|(case, _)| case);
+    let cases: Vec<Case> = case::ours().into_iter().chain(guardian).collect();
+    let mut found = Vec::new();
+    for case in &cases {
+        let outcome = rig.run_in_pieces(case, &cuts(case.bytes.len()), Some(&mut ping));
+        check_received(case, &outcome);
+        found.push((case, outcome.lines(&case.bytes)));
+    }
+    compare(&found);
+}
