@@ -65,6 +65,7 @@ pub(super) fn proxy(
       proxy_http_version 1.1;
       proxy_max_temp_file_size 0;
       proxy_buffers 16 16k;
+      proxy_buffer_size 16k;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
       proxy_set_header X-Forwarded-For $remote_addr;
