@@ -1,12 +1,10 @@
 //! The framing corpora, ours and the one of `http_desync_guardian`, through Penstock to raw backends: what a backend
-//! receives is one request that has one reading, or nothing. The same bytes go through nginx and HAProxy, and what
-//! comes out differently is listed and explained in `docs/http-differences.md`.
+//! receives is one request that has one reading, or nothing.
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 
 mod case;
 mod guardian;
 mod outcome;
-mod peers;
 mod rig;
 mod strict;
 #[path = "../support/mod.rs"]
