@@ -23,10 +23,12 @@ pub(crate) struct Arguments {
 }
 
 /// What the suites run besides cargo.
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 5] = [
     Package { provides: "bpftool", name: "bpftool" },
     Package { provides: "curl", name: "curl" },
+    Package { provides: "haproxy", name: "haproxy" },
     Package { provides: "ip", name: "iproute2" },
+    Package { provides: "nginx", name: "nginx-light" },
 ];
 
 /// Runs every suite, even after one has failed, and says at the end what happened.
