@@ -79,5 +79,7 @@ pub(super) fn lengths() -> Vec<usize> {
             lengths.push(length);
         }
     }
+    lengths.sort_unstable();
+    lengths.dedup();
     lengths
 }
