@@ -151,6 +151,7 @@ const CASES: &[Case] = &[
         sent: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
         body: "",
         fields: FRAMED_BY_LENGTH,
+        reused: false,
         ..CASE
     },
     Case {
@@ -158,9 +159,25 @@ const CASES: &[Case] = &[
         method: "HEAD",
         sent: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         body: "",
+        reused: false,
         ..CASE
     },
-    Case { name: "HEAD with neither", method: "HEAD", sent: "HTTP/1.1 200 OK\r\n\r\n", body: "", ..CASE },
+    Case {
+        name: "HEAD with neither",
+        method: "HEAD",
+        sent: "HTTP/1.1 200 OK\r\n\r\n",
+        body: "",
+        reused: false,
+        ..CASE
+    },
+    Case {
+        name: "HEAD of nothing",
+        method: "HEAD",
+        sent: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        body: "",
+        fields: &[("Content-Length", Some("0")), ("Connection", None)],
+        ..CASE
+    },
     Case {
         name: "HEAD with content all the same",
         method: "HEAD",
@@ -283,12 +300,12 @@ fn backend(cut: fn(&str) -> Step) -> RawBackend {
     })
 }
 
-fn run_table(cut: fn(&str) -> Step) {
+fn run_table(cut: fn(&str) -> Step, wanted: fn(&Case) -> bool) {
     for via in Via::BOTH {
         let backend = backend(cut);
         let site = Site::new(&[backend.address()]);
         let mut client = site.client(via);
-        for (number, case) in CASES.iter().enumerate() {
+        for (number, case) in CASES.iter().enumerate().filter(|(_, case)| wanted(case)) {
             assert_eq!(client.get(via.host(), "/ok").text(), "ok", "before {}", case.name);
             let before = backend.connections();
             client.send(case.request(via, number));
@@ -305,12 +322,14 @@ fn run_table(cut: fn(&str) -> Step) {
 
 #[test]
 fn each_framing_arrives_in_one_reading() {
-    run_table(Step::text);
+    run_table(Step::text, |_| true);
 }
 
 #[test]
 fn a_backend_may_send_byte_by_byte() {
-    run_table(|text| Step::Dribble(text.as_bytes().to_vec()));
+    // What comes after the end and after the next request was sent is taken for its response, as anywhere: no proxy can tell.
+    let dribble = |text: &str| Step::Dribble(text.as_bytes().to_vec());
+    run_table(dribble, |case| !case.name.starts_with("bytes after"));
 }
 
 #[test]

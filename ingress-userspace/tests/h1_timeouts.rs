@@ -92,6 +92,22 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn an_empty_line_begins_no_request() {
+    let backend = RawBackend::named("one");
+    let site = Site::configured(&[backend.address()], "timeouts:\n  head: 100ms\n  idle: 400ms\n");
+    for via in Via::BOTH {
+        let mut client = site.client(via);
+        client.send(via.text("POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 2\r\n\r\nok\r\n"));
+        assert_eq!(client.response("POST").status(), 200);
+        client.send(via.text("GET / HTTP/1.1\r\nHost: HOST\r\n\r\n\r"));
+        assert_eq!(client.response("GET").status(), 200);
+        // No 408, which could be taken for the answer to the next request.
+        assert_eq!(client.ended(), (End::Closed, Vec::new()));
+    }
+    assert!(site.hits("timeouts.head") < 0.5);
+}
+
+#[test]
 fn a_client_that_stops_sending_its_body_is_told() {
     let backend = RawBackend::manual();
     let config = "timeouts:\n  idle: 300ms\nupstream:\n  outlierFailures: 1\n  outlierMaxPercent: 100\n";

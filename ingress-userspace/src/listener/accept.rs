@@ -109,6 +109,7 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<Cli
             worker.metrics.handshake(Err(HandshakeError::from_io(&error)));
             None
         }
+        Err(Bound::Stop) => None,
         Err(_) => {
             worker.metrics.handshake(Err(HandshakeError::Timeout));
             worker.metrics.limit_hit(limit::HANDSHAKE);

@@ -127,7 +127,7 @@ impl Timer {
         self.total_fired.set(false);
     }
 
-    /// Ends the connection if it is between requests.
+    /// Ends the connection if it is between requests, and soon if it has not begun one.
     fn drain(&self, now: Instant) {
         match self.stage.get().bound {
             Some(Bound::KeepAlive) => {
@@ -135,6 +135,11 @@ impl Timer {
                 self.wake();
             }
             Some(Bound::FirstRequest) => self.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
+            Some(Bound::Handshake) => {
+                let sooner = now + FIRST_REQUEST_GRACE;
+                let deadline = self.stage.get().deadline.map_or(sooner, |at| at.min(sooner));
+                self.stage.set(Stage { bound: Some(Bound::Handshake), deadline: Some(deadline) });
+            }
             _ => {}
         }
     }
@@ -319,15 +324,17 @@ mod tests {
         let (waiting, unlimited) = (begin(Bound::KeepAlive, minute), begin(Bound::KeepAlive, Duration::ZERO));
         let (busy, busy_unlimited) = (begin(Bound::Response, minute), begin(Bound::Response, Duration::ZERO));
         let fresh = begin(Bound::FirstRequest, minute);
+        let greeting = begin(Bound::Handshake, minute);
         timers.drain(now);
         for timer in [&waiting, &unlimited] {
             assert_eq!(fired(timer), Poll::Ready(Bound::Drain));
         }
-        for timer in [&busy, &busy_unlimited, &fresh] {
+        for timer in [&busy, &busy_unlimited, &fresh, &greeting] {
             assert_eq!(fired(timer), Poll::Pending);
         }
         timers.sweep(now + FIRST_REQUEST_GRACE);
         assert_eq!(fired(&fresh), Poll::Ready(Bound::Drain));
+        assert_eq!(fired(&greeting), Poll::Ready(Bound::Handshake));
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn parse(class: &str, text: &str) -> Vec<Case> {
             }
             ">>" => case.bytes.extend(unescape(content)),
             "<" => case.expected.push(content.to_owned()),
-            "!" => case.note = content.to_owned(),
+            "!" => content.clone_into(&mut case.note),
             _ => panic!("{class}: {line:?}"),
         }
     }

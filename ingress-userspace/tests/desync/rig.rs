@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::outcome::{ANSWERED_BY_BACKEND, Answer, Outcome, Received, answers, count_answers, requests};
-use super::peers::Peer;
 use super::support::DEADLINE;
 use super::support::backend::RawBackend;
 use super::support::client::Client;
@@ -58,17 +57,10 @@ impl Backend {
 
 /// When the client ends its sending direction.
 enum HalfClose {
-    /// At once. For proxies that answer all the same.
-    AtOnce,
-    /// When so many final responses have come. For Penstock, which takes it for the end of interest in the rest.
+    /// When so many final responses have come: Penstock takes it for the end of interest in the rest.
     After(usize),
-    /// When nothing has come for a while. For Penstock, where the number is not known yet.
+    /// When nothing has come for a while, where the number is not known yet.
     InSilence,
-}
-
-enum Proxy {
-    Penstock { _process: Box<Penstock>, _manifests: Manifests },
-    Peer { _process: Peer },
 }
 
 /// A proxy between its backends and us.
@@ -76,7 +68,8 @@ pub(crate) struct Rig {
     app: Backend,
     admin: Backend,
     address: SocketAddr,
-    proxy: Proxy,
+    _penstock: Penstock,
+    _manifests: Manifests,
     sentinels: usize,
 }
 
@@ -96,18 +89,7 @@ impl Rig {
         manifests.ingress(&ingress);
         let process = Penstock::configured(&manifests, "routing:\n  allowPlaintext: true\n");
         let address = process.http();
-        let proxy = Proxy::Penstock { _process: Box::new(process), _manifests: manifests };
-        Self { app, admin, address, proxy, sentinels: 0 }
-    }
-
-    /// Another proxy; the error says why it is not here.
-    pub(crate) fn peer(
-        start: impl FnOnce(SocketAddr, SocketAddr) -> Result<Peer, String>,
-    ) -> Result<Self, String> {
-        let (app, admin) = (Backend::start("app"), Backend::start("admin"));
-        let process = start(app.raw.address(), admin.raw.address())?;
-        let address = process.address();
-        Ok(Self { app, admin, address, proxy: Proxy::Peer { _process: process }, sentinels: 0 })
+        Self { app, admin, address, _penstock: process, _manifests: manifests, sentinels: 0 }
     }
 
     /// Sends a case at once.
@@ -123,10 +105,9 @@ impl Rig {
         ends: &[usize],
         mut ping: Option<&mut Client>,
     ) -> Outcome {
-        let half_close = match &self.proxy {
-            Proxy::Penstock { .. } if case.expected.is_empty() => HalfClose::InSilence,
-            Proxy::Penstock { .. } => HalfClose::After(count_answers(&case.expected)),
-            Proxy::Peer { .. } => HalfClose::AtOnce,
+        let half_close = match count_answers(&case.expected) {
+            _ if case.expected.is_empty() => HalfClose::InSilence,
+            answers => HalfClose::After(answers),
         };
         let mut client = Sender::connect(self.address);
         let mut start = 0;
@@ -195,7 +176,6 @@ impl Sender {
     /// All final responses, until the connection ends.
     fn answers(&mut self, method: &str, half_close: &HalfClose) -> Vec<Answer> {
         match half_close {
-            HalfClose::AtOnce => {}
             HalfClose::After(count) => {
                 while !self.closed && answers(&self.received, method, false).len() < *count {
                     self.receive();

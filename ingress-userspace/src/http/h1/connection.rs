@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ingress_core::http::HeadScan;
 use rustls::ServerConnection;
@@ -96,6 +96,8 @@ pub(crate) struct Connection {
     pub(crate) output: Vec<u8>,
     /// The words of the present request.
     pub(crate) names: Names,
+    /// When the first byte of the present request came.
+    pub(crate) head_began: Instant,
     /// Requests so far.
     pub(crate) requests: u64,
     /// Whether the client may still be sending something that nobody will use: the rest of a body, or requests behind one
@@ -119,6 +121,7 @@ pub(crate) enum Next {
 impl Connection {
     /// A connection after the handshake.
     pub(crate) fn new(worker: Rc<Worker>, timer: Rc<Timer>, stream: ClientStream, peer: Peer) -> Self {
+        let head_began = worker.now();
         Self {
             worker,
             timer,
@@ -130,6 +133,7 @@ impl Connection {
             to_backend: Vec::new(),
             output: Vec::new(),
             names: Names::default(),
+            head_began,
             requests: 0,
             input_abandoned: false,
             input_ended: false,
@@ -166,15 +170,13 @@ impl Connection {
     fn wait_for_request(&mut self) {
         let now = self.worker.now();
         self.timer.set_total(now, Duration::ZERO);
-        if !self.input.is_empty() {
-            self.timer.set(Bound::Head, now, self.worker.shared.config.timeouts.head);
+        if self.has_begun() {
+            self.begin_head(now);
             return;
         }
-        for buffer in [&mut self.input, &mut self.head, &mut self.to_backend, &mut self.output] {
-            buffer.clear();
-            buffer.shrink_to(KEPT_BUFFER);
+        if self.input.is_empty() {
+            self.shrink();
         }
-        self.names.shrink_to(KEPT_BUFFER);
         let first = self.requests == 0;
         match (self.worker.draining.get(), first) {
             // At the next sweep: a request that is on its way may still come before.
@@ -187,12 +189,32 @@ impl Connection {
         }
     }
 
+    /// Whether a part of a request has come. An empty line, which some clients send behind a body, is none (RFC 9112
+    /// section 2.2): it must not lead to an answer that nobody has asked for.
+    fn has_begun(&self) -> bool {
+        !matches!(self.input.as_slice(), b"" | b"\r" | b"\r\n")
+    }
+
+    fn begin_head(&mut self, now: Instant) {
+        self.head_began = now;
+        self.timer.set(Bound::Head, now, self.worker.shared.config.timeouts.head);
+    }
+
+    /// Gives back what an exceptionally long request took.
+    fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.head, &mut self.to_backend, &mut self.output] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BUFFER);
+        }
+        self.names.shrink_to(KEPT_BUFFER);
+    }
+
     async fn receive(&mut self) -> Result<io::Result<usize>, Bound> {
-        let first = self.input.is_empty();
+        let begun = self.has_begun();
         let (stream, input) = (&mut self.stream, &mut self.input);
         let received = self.timer.bound(|cx| poll_receive(cx, stream, input)).await;
-        if first && matches!(received, Ok(Ok(1..))) {
-            self.timer.set(Bound::Head, self.worker.now(), self.worker.shared.config.timeouts.head);
+        if !begun && self.has_begun() {
+            self.begin_head(self.worker.now());
         }
         received
     }
@@ -289,6 +311,11 @@ impl Connection {
             }
         }
         Poll::Pending
+    }
+
+    /// Since the first byte of the present request.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.worker.now().duration_since(self.head_began)
     }
 
     /// What logs and counters say of a request that nothing else is known of.

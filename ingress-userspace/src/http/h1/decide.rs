@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ingress_core::http::{
     BodyLength, ForwardContext, HeadScan, Reject, RequestHead, Scheme, Version, header_storage,
@@ -22,8 +21,6 @@ use crate::telemetry::metrics::limit;
 /// An authorized request.
 #[expect(clippy::struct_excessive_bools, reason = "six independent facts of the head")]
 pub(crate) struct Request {
-    /// When its head was complete.
-    pub(crate) started: Instant,
     /// The rule that authorizes it.
     pub(crate) rule: Arc<Rule>,
     /// Where it goes.
@@ -150,7 +147,6 @@ pub(crate) fn refused(reject: Reject) -> Problem {
 /// Decides, and returns how many of the bytes after the head were used for the body.
 fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (Decided, usize) {
     let worker = Rc::clone(&connection.worker);
-    let started = worker.now();
     connection.requests += 1;
     let trusted = is_trusted(connection);
     let own = worker.request_ids.next();
@@ -168,7 +164,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     };
     let (rule, backend) = match routed {
         Ok(routed) => routed,
-        Err(instead) => return answer(connection, head, rest.len(), started, keep_alive, &instead),
+        Err(instead) => return answer(connection, head, rest.len(), keep_alive, &instead),
     };
     let mut body = Body::request(head.body, body_limit);
     let forward = ForwardContext {
@@ -189,11 +185,10 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
             }
             let instead = Instead::Problem(bad_body(&end));
             connection.input_abandoned = true;
-            return answer(connection, head, 0, started, false, &instead);
+            return answer(connection, head, 0, false, &instead);
         }
     };
     let request = Request {
-        started,
         rule,
         backend,
         version: head.version,
@@ -304,7 +299,6 @@ fn answer(
     connection: &mut Connection,
     head: &RequestHead<'_>,
     arrived: usize,
-    started: Instant,
     keep_alive: bool,
     instead: &Instead,
 ) -> (Decided, usize) {
@@ -335,12 +329,8 @@ fn answer(
             (308, None)
         }
     };
-    let record = RequestRecord {
-        status,
-        error_class: class,
-        total: connection.worker.now().duration_since(started),
-        ..connection.record()
-    };
+    let record =
+        RequestRecord { status, error_class: class, total: connection.elapsed(), ..connection.record() };
     connection.worker.metrics.finish_request(&record);
     (Decided::Answer { close }, body.unwrap_or_default())
 }
@@ -379,7 +369,11 @@ pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
     // Whatever else is wrong with it: a client that has sent HEAD reads no content (RFC 9110 section 9.3.2).
     let head_only = connection.input.trim_ascii_start().starts_with(b"HEAD ");
     connection.output = problem::response(problem, id.as_str(), None, head_only, true);
-    let record =
-        RequestRecord { status: problem.status, error_class: Some(problem.kind), ..connection.record() };
+    let record = RequestRecord {
+        status: problem.status,
+        error_class: Some(problem.kind),
+        total: connection.elapsed(),
+        ..connection.record()
+    };
     connection.worker.metrics.finish_request(&record);
 }

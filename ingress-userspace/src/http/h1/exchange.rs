@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ingress_core::http::Reject;
 use ingress_core::upstream::retry::may_retry;
@@ -41,7 +41,7 @@ pub(crate) struct Tally {
     pub(crate) endpoint: Option<SocketAddr>,
     /// How long its connect took, if there was one.
     pub(crate) connect: Option<Duration>,
-    /// From the request's head to the response's.
+    /// From the request sent to the response's head.
     pub(crate) first_byte: Option<Duration>,
     /// Payload from the client.
     pub(crate) bytes_in: u64,
@@ -66,7 +66,7 @@ pub(crate) enum Attempt {
 /// Forwards a request, relays its response, and writes both down.
 pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Request>) -> After {
     let worker = Rc::clone(&connection.worker);
-    connection.timer.set_total(request.started, worker.shared.config.timeouts.total);
+    connection.timer.set_total(connection.head_began, worker.shared.config.timeouts.total);
     let mut tally = Tally::default();
     let after = attempts(connection, &mut request, &mut tally).await;
     tally.bytes_in += request.body.payload();
@@ -77,7 +77,7 @@ pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Reques
         status: tally.status,
         bytes_in: tally.bytes_in,
         bytes_out: tally.bytes_out,
-        total: worker.now().duration_since(request.started),
+        total: connection.elapsed(),
         connect: tally.connect,
         first_byte: tally.first_byte,
         error_class: tally.error_class,
@@ -133,7 +133,7 @@ async fn attempt(
                 }
             }
             Event::Response(response) => {
-                tally.first_byte = Some(connection.worker.now().duration_since(request.started));
+                tally.first_byte = Some(connection.worker.now().duration_since(sending.since));
                 return Attempt::Done(deliver::deliver(connection, request, lease, response, tally).await);
             }
             Event::Failed(failure) => return failed(connection, request, lease, &sending, tally, failure),
@@ -176,8 +176,10 @@ pub(crate) struct Sending {
     sent: usize,
     /// The backend takes no more; it may have answered all the same.
     refused: bool,
-    /// When the request was wholly sent, the response's bound begins.
+    /// Whether the request was wholly sent; then the response's bound begins.
     complete: bool,
+    /// When that was, or, until then, when it began.
+    since: Instant,
     reader: Reader,
 }
 
@@ -190,7 +192,7 @@ impl Sending {
         } else {
             connection.timer.set(Bound::Idle, now, timeouts.idle);
         }
-        Self { sent: 0, refused: false, complete, reader: Reader::default() }
+        Self { sent: 0, refused: false, complete, since: now, reader: Reader::default() }
     }
 
     /// Whether it is the client that has to go on.
@@ -264,9 +266,9 @@ fn poll_send(
         }
     }
     if !sending.complete {
-        sending.complete = true;
         let worker = &connection.worker;
-        connection.timer.set(Bound::Response, worker.now(), worker.shared.config.timeouts.response);
+        (sending.complete, sending.since) = (true, worker.now());
+        connection.timer.set(Bound::Response, sending.since, worker.shared.config.timeouts.response);
     }
     if sending.refused && !request.body.delivered() {
         // What the client still sends is not read: it is not ours to judge whether it is gone.

@@ -203,8 +203,10 @@ fn last(
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),
         Err(_) => return Err(Refused::Unexpected),
     };
-    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again. Neither
-    // is one on which the backend may have left content unread.
-    let reusable = head.keep_alive && used == rest.len() && !request.odd_content;
+    // Bytes after the end of the response belong to nothing that was asked: that connection is not used again. Neither is
+    // one on which the backend may have left content unread, nor, because such bytes may come later, one on which it has
+    // answered HEAD for content that it may send all the same.
+    let hidden = connection.names.method == "HEAD" && head.content_length != Some(0);
+    let reusable = head.keep_alive && used == rest.len() && !request.odd_content && !hidden;
     Ok(Response { status: head.status, rest: Rest::Body(body), reusable, close })
 }
