@@ -1,6 +1,7 @@
 //! The load: which program makes it, and what it reports.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -63,23 +64,19 @@ pub(super) fn command(
         Kind::KeepAlive { length, connections } => {
             let script = bench.path().join("report.lua");
             std::fs::write(&script, WRK_REPORT)?;
-            let url = format!("https://{HOST}:{}/{length}", address.port());
-            let (connections, duration) = (connections.to_string(), format!("{seconds}s"));
-            let script = script.display().to_string();
-            words(&[
-                "wrk",
-                "-t",
-                "1",
-                "-c",
-                &connections,
-                "-d",
-                &duration,
-                "--timeout",
-                "5s",
-                "-s",
-                &script,
-                &url,
-            ])
+            format!("wrk -t 1 -c {connections} -d {seconds}s --timeout 5s -s")
+                .split(' ')
+                .map(str::to_owned)
+                .chain([script.display().to_string(), url(address, length)])
+                .collect()
+        }
+        Kind::Rate { connections, per_connection } => {
+            let tls = "--groups X25519 --tls13-ciphers TLS_AES_128_GCM_SHA256";
+            format!("h2load --h1 -t 1 -c {connections} -D {seconds} --rps {per_connection} {tls} --log-file")
+                .split(' ')
+                .map(str::to_owned)
+                .chain([h2load_log(bench).display().to_string(), url(address, SMALL)])
+                .collect()
         }
         Kind::NewConnections { concurrency, resume } => {
             let mut load = helper(bench, "new-connections", address)?;
@@ -96,6 +93,15 @@ pub(super) fn command(
     let cpu = bench.cpus.load.to_string();
     Ok([words(&["setpriv", "--pdeathsig", "TERM", "prlimit", "--nofile=8192:", "taskset", "-c", &cpu]), load]
         .concat())
+}
+
+fn url(address: SocketAddr, length: usize) -> String {
+    format!("https://{HOST}:{}/{length}", address.port())
+}
+
+/// Where h2load writes a line for each response.
+fn h2load_log(bench: &Bench) -> PathBuf {
+    bench.path().join("h2load.tsv")
 }
 
 /// This program, as a client of a server.
@@ -115,6 +121,11 @@ pub(super) async fn run(bench: &Bench, command: &[String], duration: Duration) -
     let (program, arguments) = command.split_first().ok_or("an empty command")?;
     let openssl = bench.path().join("client-openssl.cnf");
     std::fs::write(&openssl, WRK_OPENSSL)?;
+    let log = h2load_log(bench);
+    if log.exists() {
+        // h2load appends.
+        std::fs::remove_file(&log)?;
+    }
     let output = Command::new(program)
         .args(arguments)
         .env("OPENSSL_CONF", openssl)
@@ -127,6 +138,9 @@ pub(super) async fn run(bench: &Bench, command: &[String], duration: Duration) -
     if let Some(found) = text.lines().rev().find_map(parse) {
         return found;
     }
+    if let Ok(log) = std::fs::read_to_string(&log) {
+        return parse_h2load(&log, duration);
+    }
     let errors = String::from_utf8_lossy(&output.stderr);
     Err(format!("{} ended with {}\n{text}{errors}", command.join(" "), output.status).into())
 }
@@ -135,9 +149,8 @@ pub(super) async fn run(bench: &Bench, command: &[String], duration: Duration) -
 fn parse(line: &str) -> Option<Outcome<Load>> {
     let found: Value = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
     let number = |name: &str| found[name].as_u64().unwrap_or_default();
-    let bad = number("bad_status");
-    if bad > 0 || number("requests") == 0 {
-        return Some(Err(format!("{bad} of {} responses were not 200", number("requests")).into()));
+    if let Err(error) = all_fine(number("requests"), number("bad_status")) {
+        return Some(Err(error));
     }
     Some(Ok(Load {
         requests: number("requests"),
@@ -147,6 +160,34 @@ fn parse(line: &str) -> Option<Outcome<Load>> {
         errors: number("errors"),
         resumed: number("resumed"),
     }))
+}
+
+fn all_fine(requests: u64, bad: u64) -> Outcome {
+    if bad == 0 && requests > 0 {
+        return Ok(());
+    }
+    Err(format!("{bad} of {requests} responses were not 200").into())
+}
+
+/// Lines of start time, status and microseconds until the end of the response.
+fn parse_h2load(log: &str, duration: Duration) -> Outcome<Load> {
+    let mut latencies = Vec::new();
+    let mut bad = 0;
+    for line in log.lines() {
+        let mut fields = line.split('\t').skip(1);
+        bad += u64::from(fields.next() != Some("200"));
+        latencies.push(fields.next().unwrap_or_default().parse::<u64>()?);
+    }
+    all_fine(latencies.len() as u64, bad)?;
+    latencies.sort_unstable();
+    let percentile = |percent: usize| latencies[latencies.len() * percent / 100] as f64;
+    Ok(Load {
+        requests: latencies.len() as u64,
+        duration,
+        p50_us: percentile(50),
+        p99_us: percentile(99),
+        ..Load::default()
+    })
 }
 
 #[cfg(test)]
@@ -160,6 +201,16 @@ mod tests {
         let load = parse(line).unwrap().unwrap();
         assert_eq!((load.requests, load.errors, load.duration), (10, 1, Duration::from_millis(1)));
         assert!(parse("Requests/sec: 10").is_none());
+    }
+
+    #[test]
+    fn percentiles_come_from_the_log_of_h2load() {
+        let lines: Vec<String> = (1..=200).rev().map(|us| format!("1700000000000000\t200\t{us}")).collect();
+        let log = lines.join("\n");
+        let load = parse_h2load(&log, Duration::from_secs(2)).unwrap();
+        assert_eq!((load.requests, load.p50_us as u64, load.p99_us as u64), (200, 101, 199));
+        assert!(parse_h2load("1700000000000000\t502\t10\n", Duration::from_secs(2)).is_err());
+        assert!(parse_h2load("", Duration::from_secs(2)).is_err());
     }
 
     #[test]

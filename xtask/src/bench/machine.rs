@@ -33,6 +33,9 @@ pub(super) fn describe(programs: &Programs, cpus: Cpus) -> Outcome<Machine> {
         ("CPUs".to_owned(), format!("{} (servers on {}, load on {})", online.trim(), cpus.server, cpus.load)),
         ("load before".to_owned(), load.split(' ').take(3).collect::<Vec<_>>().join(" ")),
     ];
+    if let Ok(control) = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control") {
+        facts.push(("congestion control".to_owned(), control.trim().to_owned()));
+    }
     if let Ok(governor) = fs::read_to_string(governor) {
         facts.push(("governor".to_owned(), governor.trim().to_owned()));
     }

@@ -93,10 +93,11 @@ enum Helper {
     IdleConnections(client::IdleConnections),
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package { provides: "nginx", name: "nginx-light" },
     Package { provides: "haproxy", name: "haproxy" },
     Package { provides: "wrk", name: "wrk" },
+    Package { provides: "h2load", name: "nghttp2-client" },
     Package { provides: "perf", name: "linux-perf" },
     Package { provides: "kill", name: "procps" },
 ];

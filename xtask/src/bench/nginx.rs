@@ -11,6 +11,12 @@ use crate::shell::Outcome;
 /// Requests on one connection, where nginx has a bound: never reached here.
 const NO_LIMIT: u32 = 1_000_000_000;
 
+/// The longest body that stands in the backend's configuration.
+const SHORT: usize = 1024;
+
+/// The backend's buffer for a file.
+const BUFFER: usize = 64 << 10;
+
 /// What both roles have in common. `TEMP` keeps every path within our own directory.
 fn frame(directory: &Path, http: &str) -> String {
     // As root, nginx would change its worker to a user that may not read our directory.
@@ -84,23 +90,31 @@ pub(super) fn proxy(
     arguments(directory, &frame(directory, &http))
 }
 
-/// Writes the configuration of the backend, and returns its arguments. It serves a file for each body length.
+/// Writes the configuration of the backend, and returns its arguments.
 pub(super) fn backend(directory: &Path, address: SocketAddr, lengths: &[usize]) -> Outcome<Vec<String>> {
     let files = directory.join("files");
     fs::create_dir_all(&files)?;
+    let mut locations = String::new();
     for length in lengths {
-        fs::write(files.join(length.to_string()), "x".repeat(*length))?;
+        let body = "x".repeat(*length);
+        // The backend shares its CPU with the load generator: the cheaper it is, the busier are the proxies. nginx
+        // sends the first two kinds with one system call, which it does not with sendfile(2).
+        let how = match length {
+            0..=SHORT => format!("return 200 {body};"),
+            _ if *length <= BUFFER => format!("sendfile off; output_buffers 1 {BUFFER};"),
+            _ => "sendfile on; tcp_nopush on;".to_owned(),
+        };
+        locations.extend(["    location = /", &length.to_string(), " { ", &how, " }\n"]);
+        fs::write(files.join(length.to_string()), body)?;
     }
     let http = format!(
         "access_log off;
-  sendfile on;
-  tcp_nopush on;
   open_file_cache max=16;
   open_file_cache_valid 1h;
   server {{
     listen {address} backlog=1024;
     root {files};
-  }}",
+{locations}  }}",
         files = files.display()
     );
     arguments(directory, &frame(directory, &http))

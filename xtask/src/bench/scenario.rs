@@ -16,6 +16,8 @@ pub(super) struct Scenario {
 pub(super) enum Kind {
     /// Requests on connections that stay open.
     KeepAlive { length: usize, connections: usize },
+    /// Requests of 64 bytes at a rate that every proxy can serve, on connections that stay open.
+    Rate { connections: usize, per_connection: usize },
     /// A TLS connection for each request of 64 bytes.
     NewConnections { concurrency: usize, resume: bool },
     /// Connections that made one request and then do nothing.
@@ -23,11 +25,17 @@ pub(super) enum Kind {
 }
 
 /// All scenarios, in the order of the report.
-pub(super) const SCENARIOS: [Scenario; 7] = [
+pub(super) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "64b",
         title: "HTTPS keep-alive, 64 B, 64 connections",
         kind: Kind::KeepAlive { length: 64, connections: 64 },
+        access_log: false,
+    },
+    Scenario {
+        name: "64b-rate",
+        title: "HTTPS keep-alive, 64 B, 10,000 requests/s on 50 connections",
+        kind: Kind::Rate { connections: 50, per_connection: 200 },
         access_log: false,
     },
     Scenario {
@@ -79,5 +87,7 @@ pub(super) fn lengths() -> Vec<usize> {
             lengths.push(length);
         }
     }
+    lengths.sort_unstable();
+    lengths.dedup();
     lengths
 }
