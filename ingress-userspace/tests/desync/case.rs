@@ -8,6 +8,7 @@
 //! < app GET /           a request that a backend receives
 //! < 400 bare-line-feed  or a response of the proxy's own
 //! ! note
+//! ~ key of the section of docs/http-differences.md that explains it, unless the response says so
 //! ```
 //!
 //! In what is sent, `\r \n \t \0 \\ \xNN` stand for bytes, and `{300*text}` for a repetition.
@@ -29,6 +30,8 @@ pub(crate) struct Case {
     pub(crate) expected: Vec<String>,
     /// Why.
     pub(crate) note: String,
+    /// Where the document explains why others do something else.
+    pub(crate) section: Option<String>,
 }
 
 impl Case {
@@ -79,6 +82,7 @@ fn parse(class: &str, text: &str) -> Vec<Case> {
             ">>" => case.bytes.extend(unescape(content)),
             "<" => case.expected.push(content.to_owned()),
             "!" => content.clone_into(&mut case.note),
+            "~" => case.section = Some(content.to_owned()),
             _ => panic!("{class}: {line:?}"),
         }
     }
@@ -99,7 +103,7 @@ pub(crate) fn record(file: &Path, found: &BTreeMap<String, Vec<String>>) {
     let mut pending: &[String] = &[];
     for line in text.lines().chain([""]) {
         let (mark, name) = line.split_once(' ').unwrap_or((line, ""));
-        if matches!(mark, "" | "=" | "!" | "#") {
+        if matches!(mark, "" | "=" | "!" | "~" | "#") {
             for line in std::mem::take(&mut pending) {
                 out += &format!("< {line}\n");
             }

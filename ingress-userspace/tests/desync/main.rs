@@ -1,22 +1,30 @@
 //! The framing corpora, ours and the one of `http_desync_guardian`, through Penstock to raw backends: what a backend
-//! receives is one request that has one reading, or nothing.
+//! receives is one request that has one reading, or nothing. The same bytes go through nginx and HAProxy, and what
+//! comes out differently is listed and explained in `docs/http-differences.md`.
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 #![expect(clippy::format_push_string, reason = "outcomes are short texts, built once per case")]
 
 mod case;
+mod differences;
 mod guardian;
 mod outcome;
+mod peers;
 mod rig;
 mod strict;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use case::Case;
+use differences::Differences;
 use guardian::Tier;
 use outcome::{Outcome, Received};
+use peers::Peer;
 use rig::Rig;
 
 /// With this variable set, expectations are written down instead of compared.
@@ -31,7 +39,7 @@ fn run_all<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<(&'c Case, Vec<Stri
     let mut rig = Rig::penstock();
     let mut found = Vec::new();
     for case in cases {
-        let outcome = rig.run(case);
+        let outcome = rig.run(case, &case.expected);
         check_received(case, &outcome);
         found.push((case, outcome.lines(&case.bytes)));
     }
@@ -137,9 +145,76 @@ fn pieces_change_nothing() {
     let cases: Vec<Case> = case::ours().into_iter().chain(guardian).collect();
     let mut found = Vec::new();
     for case in &cases {
-        let outcome = rig.run_in_pieces(case, &cuts(case.bytes.len()), Some(&mut ping));
+        let outcome = rig.run_in_pieces(case, &case.expected, &cuts(case.bytes.len()), Some(&mut ping));
         check_received(case, &outcome);
         found.push((case, outcome.lines(&case.bytes)));
     }
     compare(&found);
+}
+
+/// Sends both corpora through a peer, and compares what comes of them with what was written down for its version.
+fn compare_peer(test: &str, program: &str, start: fn(SocketAddr, SocketAddr) -> Result<Peer, String>) {
+    let written = Differences::of(program);
+    let rig = peers::version(program).and_then(|version| {
+        if version == written.version || recording() {
+            Rig::peer(start).map(|rig| (rig, version))
+        } else {
+            Err(format!("{program} is {version}; the differences are known for {}", written.version))
+        }
+    });
+    let (mut rig, version) = match rig {
+        Ok(rig) => rig,
+        Err(reason) => {
+            // Directly to standard error: libtest hides what a passing test prints.
+            std::io::stderr().write_all(format!("SKIPPED: {test}: {reason}\n").as_bytes()).unwrap();
+            return;
+        }
+    };
+    let cases = differences::all_cases();
+    let run = |case| {
+        let expected = if recording() { Vec::new() } else { written.of_case(case).swap_remove(0) };
+        let mut lines = rig.run(case, &expected).lines(&case.bytes);
+        // What a peer does within its timeouts depends on the machine: what differs is looked at again.
+        for _ in 0..2 {
+            if recording() || lines == expected {
+                break;
+            }
+            lines = rig.run(case, &expected).lines(&case.bytes);
+        }
+        (case, lines)
+    };
+    let found: Vec<_> = cases.iter().map(run).collect();
+    if recording() {
+        return Differences::record(program, &version, &found);
+    }
+    let wrong: Vec<String> = found
+        .iter()
+        .filter(|(case, lines)| !written.of_case(case).contains(lines))
+        .map(|(case, lines)| {
+            format!("{}\n  written {:?}\n  found   {lines:?}", case.key(), written.of_case(case))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} cases come out differently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_nginx_does_differently_is_written_down() {
+    compare_peer("what_nginx_does_differently_is_written_down", "nginx", peers::nginx);
+}
+
+#[test]
+fn what_haproxy_does_differently_is_written_down() {
+    compare_peer("what_haproxy_does_differently_is_written_down", "haproxy", peers::haproxy);
+}
+
+#[test]
+fn every_difference_is_in_the_document_and_explained() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/http-differences.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let rendered = differences::render(&text).unwrap_or_else(|reason| panic!("{reason}"));
+    if recording() {
+        fs::write(&path, rendered).unwrap();
+    } else {
+        assert!(text == rendered, "docs/http-differences.md is old: run this with {RECORD}=1");
+    }
 }

@@ -46,7 +46,7 @@ impl Outcome {
     pub(crate) fn lines(&self, sent: &[u8]) -> Vec<String> {
         let mut lines: Vec<String> =
             self.received.iter().map(|r| format!("{} {}", r.backend, describe(&r.request, sent))).collect();
-        lines.extend(self.faults.iter().map(|fault| format!("FAULT {fault}")));
+        lines.extend(self.faults.iter().map(|fault| format!("unreadable: {fault}")));
         let forwarded = self.answers.iter().filter(|answer| **answer == Answer::Backend).count();
         if forwarded != self.received.len() {
             lines.push(format!("{forwarded} of {} answered", self.received.len()));
@@ -68,25 +68,38 @@ impl Outcome {
 
 /// How many final responses a client gets if this comes of its case.
 pub(crate) fn count_answers(lines: &[String]) -> usize {
-    lines.iter().filter(|line| *line != "nothing").count()
+    let own = |line: &&String| line.get(..3).is_some_and(|status| status.parse::<u16>().is_ok());
+    let forwarded = |line: &&String| line.starts_with("app ") || line.starts_with("admin ");
+    let unanswered = lines.iter().find_map(|line| line.split_once(" of ")?.0.parse().ok());
+    lines.iter().filter(own).count() + unanswered.unwrap_or_else(|| lines.iter().filter(forwarded).count())
 }
 
 /// Method, target, what is unusual about it, and the content.
 fn describe(request: &Message, sent: &[u8]) -> String {
-    let mut words = request.start_line.split(' ');
-    let (method, target, version) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-    let mut text = format!("{method} {}", shorten(target.as_bytes()));
-    if version != "HTTP/1.1" {
-        text += &format!(" {version}");
+    let line = request.raw.split(|b| *b == b'\r').next().unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let [method, target, version] = words.as_slice() else { panic!("a request line has three words") };
+    let mut text = format!("{} {}", shorten(method), shorten(target));
+    if *version != b"HTTP/1.1" {
+        text += &format!(" {}", shorten(version));
     }
-    let host = request.all("host").join(" and ");
-    if host != "app.test" {
-        text += &format!(" host={host}");
-    }
-    let fields: Vec<String> = raw_fields(&request.raw)
-        .filter(|(name, value)| is_notable(name, value, &host, sent))
-        .map(|(name, value)| format!("[{}: {}]", shorten(&name.to_ascii_lowercase()), shorten(value)))
+    let hosts: Vec<&[u8]> = raw_fields(&request.raw)
+        .filter(|(name, _)| name.eq_ignore_ascii_case(b"host"))
+        .map(|(_, v)| v)
         .collect();
+    let host = hosts.join(&b" and "[..]);
+    if host != b"app.test" {
+        text += &format!(" host={}", shorten(&host));
+    }
+    let mut fields: Vec<String> = raw_fields(&request.raw)
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .filter(|(name, value)| is_notable(name, value, &host, sent))
+        .map(|(name, value)| match name.as_slice() {
+            b"connection" => format!("[connection: {}]", shorten(&value.to_ascii_lowercase())),
+            _ => format!("[{}: {}]", shorten(&name), shorten(value)),
+        })
+        .collect();
+    fields.sort();
     for same in fields.chunk_by(PartialEq::eq) {
         text += &format!(" {}", same[0]);
         if same.len() > 1 {
@@ -120,14 +133,20 @@ fn shorten(text: &[u8]) -> String {
 }
 
 /// Whether a field says something that a proxy does not always say.
-fn is_notable(name: &[u8], value: &[u8], host: &str, sent: &[u8]) -> bool {
+fn is_notable(name: &[u8], value: &[u8], host: &[u8], sent: &[u8]) -> bool {
     let said = |text: &[u8]| sent.windows(text.len()).any(|window| window == text);
-    match name.to_ascii_lowercase().as_slice() {
-        b"host" | b"content-length" | b"transfer-encoding" | b"x-forwarded-port" => false,
+    match name {
+        b"host" | b"content-length" | b"transfer-encoding" | b"x-forwarded-port"
+        // What every browser sends.
+        | b"user-agent"
+        | b"accept"
+        | b"accept-encoding"
+        | b"accept-language"
+        | b"upgrade-insecure-requests" => false,
         b"connection" => !matches!(value, b"" | b"close" | b"keep-alive"),
         b"x-forwarded-for" | b"x-real-ip" => value != b"127.0.0.1",
         b"x-forwarded-proto" => value != b"http",
-        b"x-forwarded-host" => value != host.as_bytes(),
+        b"x-forwarded-host" => value != host,
         b"x-request-id" => value.is_empty() || said(value),
         b"forwarded" => !value.starts_with(b"for=127.0.0.1;") || value.contains(&b','),
         _ => true,

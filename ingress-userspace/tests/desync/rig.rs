@@ -1,11 +1,13 @@
 //! Two backends behind a proxy, and a client that sends cases through it.
 
+use std::any::Any;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::case::Case;
 use super::outcome::{ANSWERED_BY_BACKEND, Answer, Outcome, Received, answers, count_answers, requests};
+use super::peers::Peer;
 use super::support::DEADLINE;
 use super::support::backend::RawBackend;
 use super::support::client::Client;
@@ -16,8 +18,8 @@ use super::support::script::Step;
 /// The path of the request that follows each case.
 const SENTINEL: &str = "/sentinel/";
 
-/// How long nothing comes when nothing more is to come.
-const SILENCE: Duration = Duration::from_millis(200);
+/// How long nothing comes when nothing more is to come: longer than the peers wait for a backend.
+const SILENCE: Duration = Duration::from_millis(1200);
 
 /// A backend, and how much of what it received has been looked at.
 struct Backend {
@@ -55,12 +57,11 @@ impl Backend {
     }
 }
 
-/// When the client ends its sending direction.
-enum HalfClose {
-    /// When so many final responses have come: Penstock takes it for the end of interest in the rest.
-    After(usize),
-    /// When nothing has come for a while, where the number is not known yet.
-    InSilence,
+/// When the client ends its sending direction, which may be taken for the end of its interest in responses: when so many
+/// final responses have come, or when nothing has come for so long.
+struct HalfClose {
+    answers: usize,
+    silence: Duration,
 }
 
 /// A proxy between its backends and us.
@@ -68,8 +69,10 @@ pub(crate) struct Rig {
     app: Backend,
     admin: Backend,
     address: SocketAddr,
-    _penstock: Penstock,
-    _manifests: Manifests,
+    /// The process, and what it reads.
+    _proxy: Box<dyn Any>,
+    /// How long a response may take.
+    patience: Duration,
     sentinels: usize,
 }
 
@@ -89,12 +92,22 @@ impl Rig {
         manifests.ingress(&ingress);
         let process = Penstock::configured(&manifests, "routing:\n  allowPlaintext: true\n");
         let address = process.http();
-        Self { app, admin, address, _penstock: process, _manifests: manifests, sentinels: 0 }
+        Self { app, admin, address, _proxy: Box::new((process, manifests)), patience: DEADLINE, sentinels: 0 }
     }
 
-    /// Sends a case at once.
-    pub(crate) fn run(&mut self, case: &Case) -> Outcome {
-        self.run_in_pieces(case, &[], None)
+    /// Another proxy; the error says why it is not here.
+    pub(crate) fn peer(
+        start: impl FnOnce(SocketAddr, SocketAddr) -> Result<Peer, String>,
+    ) -> Result<Self, String> {
+        let (app, admin) = (Backend::start("app"), Backend::start("admin"));
+        let process = start(app.raw.address(), admin.raw.address())?;
+        let address = process.address();
+        Ok(Self { app, admin, address, _proxy: Box::new(process), patience: SILENCE, sentinels: 0 })
+    }
+
+    /// Sends a case at once. `expected` is what should come of it, if that is known.
+    pub(crate) fn run(&mut self, case: &Case, expected: &[String]) -> Outcome {
+        self.run_in_pieces(case, expected, &[], None)
     }
 
     /// Sends a case in pieces that end at the given places. Between two of them, `ping` gets an answer from Penstock,
@@ -102,12 +115,14 @@ impl Rig {
     pub(crate) fn run_in_pieces(
         &mut self,
         case: &Case,
+        expected: &[String],
         ends: &[usize],
         mut ping: Option<&mut Client>,
     ) -> Outcome {
-        let half_close = match count_answers(&case.expected) {
-            _ if case.expected.is_empty() => HalfClose::InSilence,
-            answers => HalfClose::After(answers),
+        let half_close = if expected.is_empty() {
+            HalfClose { answers: usize::MAX, silence: SILENCE }
+        } else {
+            HalfClose { answers: count_answers(expected), silence: self.patience }
         };
         let mut client = Sender::connect(self.address);
         let mut start = 0;
@@ -137,7 +152,7 @@ impl Rig {
         let target = format!("{SENTINEL}{}", self.sentinels);
         let mut sender = Sender::connect(self.address);
         sender.send(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n").as_bytes());
-        let sentinel = sender.answers("GET", &HalfClose::After(1));
+        let sentinel = sender.answers("GET", &HalfClose { answers: 1, silence: DEADLINE });
         let mut outcome = Outcome { answers, ..Outcome::default() };
         self.app.collect(&mut outcome);
         self.admin.collect(&mut outcome);
@@ -175,28 +190,18 @@ impl Sender {
 
     /// All final responses, until the connection ends.
     fn answers(&mut self, method: &str, half_close: &HalfClose) -> Vec<Answer> {
-        match half_close {
-            HalfClose::After(count) => {
-                while !self.closed && answers(&self.received, method, false).len() < *count {
-                    self.receive();
-                }
+        while !self.closed && answers(&self.received, method, false).len() < half_close.answers {
+            if !self.receive_within(half_close.silence) {
+                break;
             }
-            HalfClose::InSilence => while !self.closed && self.receive_within(SILENCE) {},
         }
         // An error means that the proxy has reset the connection: what it sent before is still to be read.
         let _ = self.socket.shutdown(Shutdown::Write);
         while !self.closed {
-            self.receive();
+            let received = self.received.len();
+            assert!(self.receive_within(DEADLINE), "no end within {DEADLINE:?}, after {received} bytes");
         }
         answers(&self.received, method, true)
-    }
-
-    fn receive(&mut self) {
-        let received = self.received.len();
-        assert!(
-            self.receive_within(DEADLINE),
-            "neither bytes nor the end within {DEADLINE:?}, after {received} bytes"
-        );
     }
 
     /// False if nothing came, not even the end.
