@@ -75,6 +75,8 @@ async fn serve(
     let mut batches = shared.published.batches();
     let ready = async { while !shared.published.ready() && batches.changed().await.is_ok() {} };
     tokio::select! {
+        // The table first: /readyz may already have called clients into the queues, and a signal must not drop them.
+        biased;
         () = ready => {}
         result = signals.next() => return result,
     }
