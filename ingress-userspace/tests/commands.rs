@@ -129,6 +129,10 @@ fn an_explanation_tells_who_serves_and_who_does_not() {
         ]
     );
 
+    let text = explain("https://shop.example/cart%2Fitems").unwrap();
+    assert!(text.contains("answer       400, a backend could read the path in another way"), "{text}");
+    assert!(!text.contains("from the backend"), "{text}");
+
     let text = explain("http://shop.example/").unwrap();
     assert!(text.contains("answer       308, redirected to https\n"), "{text}");
     let text = explain("https://other.example/").unwrap();

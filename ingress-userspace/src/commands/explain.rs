@@ -113,6 +113,10 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         return "308, redirected to https".to_owned();
     }
     let Some(rule) = rule else { return "404, no rule matches".to_owned() };
+    if table.is_ambiguous(&target.host, &target.path) {
+        return "400, a backend could read the path in another way, in which it belongs to another rule"
+            .to_owned();
+    }
     match rule.denied {
         Some(Denied::TlsSecret) => {
             "503, the Secret that spec.tls names is missing or refused; see the Ingress' report".to_owned()

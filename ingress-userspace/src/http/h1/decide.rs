@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ingress_core::http::{
     BodyLength, ForwardContext, HeadScan, Reject, RequestHead, Scheme, Version, header_storage,
-    lenient_reading, parse_request_resumed, write_request_head,
+    parse_request_resumed, write_request_head,
 };
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
@@ -260,23 +260,13 @@ fn route(
         }
     }
     let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
-    check_lenient_reading(table, rule, head)?;
+    if table.is_ambiguous(&head.host, &head.path) {
+        return Err(Instead::Problem(Problem::new(&kinds::PATH_AMBIGUOUS)));
+    }
     if let Some(denied) = rule.denied {
         return Err(Instead::Problem(Problem::denied(denied)));
     }
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
-}
-
-/// A backend may read encoded slashes and `;` in its own way: the rule that authorizes the request must be the same either
-/// way (see [`lenient_reading`]).
-fn check_lenient_reading(
-    table: &RoutingTable,
-    rule: &Arc<Rule>,
-    head: &RequestHead<'_>,
-) -> Result<(), Instead> {
-    let Some(path) = lenient_reading(&head.path) else { return Ok(()) };
-    let same = table.route(&head.host, &path).is_some_and(|other| Arc::ptr_eq(rule, other));
-    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::PATH_AMBIGUOUS))) }
 }
 
 /// A request for another host than the handshake's may only use this connection if both hosts have the same certificate
