@@ -15,6 +15,7 @@ mod bindings;
 mod chain;
 mod class;
 mod conflict;
+mod expiry;
 mod identity;
 mod index;
 mod ingress;
@@ -31,6 +32,7 @@ mod translator;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use expiry::expiry_warning;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;
 pub use translator::Translator;

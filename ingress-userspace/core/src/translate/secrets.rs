@@ -23,17 +23,24 @@ pub(super) struct SecretState {
     pub(super) serving: Option<Arc<Loaded>>,
     /// Why the Secret as it is cannot serve.
     pub(super) problem: Option<SecretProblem>,
+    /// The Secret can serve, but its certificate ends in less than so many days.
+    pub(super) warned_days: Option<u16>,
     deadline: Option<i64>,
 }
 
 /// All Secrets that are named.
-#[derive(Default)]
 pub(super) struct Secrets {
+    /// How many days before the end of a certificate the first warning comes.
+    warning_days: u16,
     states: BTreeMap<NamespacedName, SecretState>,
     deadlines: BTreeSet<(i64, NamespacedName)>,
 }
 
 impl Secrets {
+    pub(super) fn new(warning_days: u16) -> Self {
+        Self { warning_days, states: BTreeMap::new(), deadlines: BTreeSet::new() }
+    }
+
     pub(super) fn get(&self, name: &NamespacedName) -> Option<&SecretState> {
         self.states.get(name)
     }
@@ -63,12 +70,12 @@ impl Secrets {
         }
     }
 
-    /// Secrets whose validity begins or ended by now.
+    /// Secrets whose validity begins, comes to its end or ended by now.
     pub(super) fn due(&self, now: i64) -> impl Iterator<Item = &NamespacedName> {
         self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now).map(|(_, name)| name)
     }
 
-    /// When the next Secret becomes valid or expires.
+    /// When the next Secret becomes valid, is warned about or expires.
     pub(super) fn next_deadline(&self) -> Option<i64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -88,10 +95,15 @@ impl Secrets {
         now: i64,
     ) -> bool {
         let Some(state) = self.states.get_mut(name) else { return false };
-        let (result, deadline) = match secret.filter(|_| is_subdomain(&name.name)) {
+        let (result, mut deadline) = match secret.filter(|_| is_subdomain(&name.name)) {
             Some(secret) => load(secret, keys, now),
             None => (Err(missing(name)), None),
         };
+        let validity = result.as_ref().ok().map(Loaded::validity);
+        let next = validity.and_then(|validity| validity.next_warning(self.warning_days, now));
+        deadline = next.into_iter().chain(deadline).min();
+        let warned_days = validity.and_then(|validity| validity.warned_days(self.warning_days, now));
+        let warned = std::mem::replace(&mut state.warned_days, warned_days) != warned_days;
         if state.deadline != deadline {
             if let Some(old) = state.deadline {
                 self.deadlines.remove(&(old, name.clone()));
@@ -107,10 +119,10 @@ impl Secrets {
                 if !same {
                     state.serving = Some(Arc::new(new));
                 }
-                !same || before.is_some()
+                !same || before.is_some() || warned
             }
             Err(problem) => {
-                let changed = before.as_ref() != Some(&problem);
+                let changed = before.as_ref() != Some(&problem) || warned;
                 state.problem = Some(problem);
                 changed
             }
