@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
-//!  (manifests)             (pure)          (ArcSwap)
+//!  (manifests)             (pure)          (ArcSwap)   └──► writeback (status, Events), by one replica
 //! ```
 
 mod default_certificate;
@@ -10,6 +10,7 @@ mod findings;
 pub mod manifests;
 pub mod publish;
 pub mod source;
+pub mod writeback;
 
 pub use default_certificate::DefaultCertificate;
 pub use publish::{Published, run};
