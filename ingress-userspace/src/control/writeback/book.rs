@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ingress_core::objects::{Kind, ObjectKey};
 use ingress_core::report::ObjectReport;
 
-use super::event::Event;
+use super::event::{ACCEPTED, Event};
 use super::sink::{ToldEvent, WriteError, Written};
 use super::standing::Standings;
 
@@ -41,6 +41,8 @@ const MOST_ENDED: usize = 4096;
 pub(super) struct EventBook {
     reports: Arc<Vec<ObjectReport>>,
     standings: Standings,
+    /// Objects of which something wrong was told, and not yet that all is well.
+    owed: BTreeSet<ObjectKey>,
     /// The names of what was told and has ended.
     ended: BTreeSet<String>,
     /// What was told before this replica led, by uid; until the first reports are compared with it.
@@ -77,7 +79,11 @@ impl EventBook {
     /// The next Event to write.
     pub(super) fn next(&mut self, now: Instant, wall: Duration) -> Option<Event> {
         let standing = self.standings.next(now)?;
-        Some(Event { at: wall, ..standing.event.clone() })
+        let event = Event { at: wall, ..standing.event.clone() };
+        if event.warning {
+            self.owed.insert(event.object.clone());
+        }
+        Some(event)
     }
 
     /// When `next` may have something.
@@ -106,6 +112,9 @@ impl EventBook {
         };
         if standing.once && concluded {
             self.standings.remove(&event.object, &name);
+            if event.reason == ACCEPTED {
+                self.owed.remove(&event.object);
+            }
             return;
         }
         let wait = match result {
@@ -125,7 +134,7 @@ impl EventBook {
     fn changed(&mut self, report: &ObjectReport, now: Instant, wall: Duration) {
         let object = &report.object;
         if self.standings.uid(object) != report.uid.as_ref() {
-            self.standings.remove_all(object);
+            self.forget(object);
         }
         // What has no uid is not in the API server, or not any more.
         let Some(uid) = &report.uid else { return };
@@ -145,10 +154,10 @@ impl EventBook {
                 None => self.standings.tell(event, false, now + TOLD_AGAIN),
             }
         }
-        self.end_all_but(object, uid, &wanted, now);
-        if wanted.is_empty() && warned_last(&past, report, uid) {
-            self.accept(object, uid, now);
+        if warned_last(&past, report, uid) {
+            self.owed.insert(object.clone());
         }
+        self.end_all_but(object, uid, &wanted, now);
     }
 
     /// An object has no report any more.
@@ -159,8 +168,13 @@ impl EventBook {
                 self.end_all_but(&report.object, uid, &BTreeMap::new(), now);
             }
             // It is deleted, or not ours any more.
-            _ => self.standings.remove_all(&report.object),
+            _ => self.forget(&report.object),
         }
+    }
+
+    fn forget(&mut self, object: &ObjectKey) {
+        self.standings.remove_all(object);
+        self.owed.remove(object);
     }
 
     /// Ends what is not wanted any more, and tells that it has ended.
@@ -172,7 +186,7 @@ impl EventBook {
         now: Instant,
     ) {
         if !wanted.is_empty() {
-            // Something is wrong again: that all was well needs no telling any more.
+            // Something is wrong again before it was told that all was well.
             let acceptance = Event::of_acceptance(object, uid).name();
             self.standings.remove(object, &acceptance);
         }
@@ -190,19 +204,18 @@ impl EventBook {
                 self.ended.insert(name);
             }
         }
-        if wanted.is_empty() && !ended.is_empty() {
-            return self.accept(object, uid, now);
+        if wanted.is_empty() {
+            if self.owed.contains(object) {
+                let event = Event { quiet: TOLD_ANEW, ..Event::of_acceptance(object, uid) };
+                self.standings.tell(event, true, now);
+            }
+            return;
         }
         // A finding that another one has replaced is not over: what was about to expire has expired.
         let replaced = |event: &Event| wanted.values().any(|other| other.field == event.field);
         for event in ended.iter().filter(|event| !replaced(event)) {
             self.standings.tell(Event { quiet: TOLD_ANEW, ..event.of_end() }, true, now);
         }
-    }
-
-    fn accept(&mut self, object: &ObjectKey, uid: &Arc<str>, now: Instant) {
-        let event = Event { quiet: TOLD_ANEW, ..Event::of_acceptance(object, uid) };
-        self.standings.tell(event, true, now);
     }
 }
 

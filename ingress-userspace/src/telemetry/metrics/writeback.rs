@@ -115,6 +115,12 @@ impl WritebackCounters {
         EVENT_OUTCOMES.iter().map(|key| (*key, counts.get(key).copied().unwrap_or_default())).collect()
     }
 
+    /// How often each outcome came.
+    #[cfg(test)]
+    pub(crate) fn events_for_tests(&self) -> Vec<(&'static str, u64)> {
+        self.events()
+    }
+
     pub(super) fn forbidden(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         read(&self.forbidden)
     }

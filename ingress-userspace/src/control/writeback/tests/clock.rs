@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::sys::clock::Clock;
 
 /// The wall clocks of the simulations begin about here.
-pub(super) const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+pub(super) const EPOCH: Duration = Duration::from_hours(500_000);
 
 pub(super) struct SimClock {
     start: tokio::time::Instant,

@@ -143,7 +143,8 @@ impl Replica {
     fn start(link: &Link, identity: &str, seed: u64) -> Self {
         let rng = SplitMix64::from_seed(seed);
         let rate = 0.99 + 0.02 * (rng.next_u64() % 100) as f64 / 100.0;
-        let wall = EPOCH + Duration::from_secs(rng.next_u64() % 7200) - Duration::from_hours(1);
+        // Up to an hour off.
+        let wall = EPOCH + Duration::from_secs(rng.next_u64() % 3600);
         let clock = Arc::new(SimClock::skewed(rate, wall));
         let authority = Arc::new(Authority::new());
         let seam: Arc<dyn Clock> = Arc::clone(&clock) as _;
@@ -282,8 +283,7 @@ async fn simulate(seed: u64) -> u64 {
     for replica in world.replicas.iter().flatten() {
         replica.crash();
     }
-    let arrivals = world.links[0].server.lock().unwrap().arrivals;
-    arrivals
+    world.links[0].server.lock().unwrap().arrivals
 }
 
 /// The seeds to run: one from the environment to replay a failure, else a range.
