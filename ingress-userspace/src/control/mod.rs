@@ -6,6 +6,7 @@
 //!                    └─demand─┘ which Secrets are needed
 //! ```
 
+pub mod api;
 mod default_certificate;
 mod findings;
 mod hold;
