@@ -6,12 +6,14 @@
 //!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
 //!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
 //!  scale ─► 5,000 Ingresses in a directory ─► start-up time, memory, time of one change
+//!  cluster ─► a real Kubernetes API server, until Ctrl-C
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  fuzz ─► every target for a while
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
 mod bench;
+mod cluster;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -41,6 +43,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Build the eBPF object that the penstock binary embeds.
     BuildEbpf(ebpf::Arguments),
+    /// Run a real Kubernetes API server and etcd, until Ctrl-C.
+    Cluster(cluster::Arguments),
     /// Start two sample backends and Penstock in front of them, until Ctrl-C.
     Demo(demo::Arguments),
     /// Run every fuzz target for a while.
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Backend(arguments) => demo::backend::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),
