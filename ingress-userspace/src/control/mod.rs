@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
-//!  (manifests)             (pure)          (ArcSwap)   └──► writeback (status, Events), by one replica
+//!  (api, manifests)  ▲     (pure)          (ArcSwap)   └──► writeback (status, Events), by one replica
+//!                    └─demand─┘ which Secrets are needed
 //! ```
 
+pub mod api;
 mod default_certificate;
 mod findings;
+mod hold;
 pub mod manifests;
 pub mod publish;
 pub mod source;

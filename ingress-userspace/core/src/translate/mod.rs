@@ -15,10 +15,12 @@ mod bindings;
 mod chain;
 mod class;
 mod conflict;
+mod demand;
 mod expiry;
 mod identity;
 mod index;
 mod ingress;
+pub(crate) mod marks;
 mod names;
 mod options;
 mod path;
@@ -32,6 +34,7 @@ mod translator;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use demand::SecretDemand;
 pub use expiry::expiry_warning;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;

@@ -59,7 +59,7 @@ impl Translator {
 
     /// The report of a Secret that an Ingress of ours names, if there is something to say.
     pub(super) fn secret_report(&self, key: &ObjectKey) -> Option<ObjectReport> {
-        let state = self.secrets.get(&key.name).filter(|_| self.objects.secrets.contains_key(&key.name))?;
+        let state = self.secrets.get(&key.name).filter(|state| state.exists())?;
         let mut findings = Vec::new();
         if let Some(problem) = &state.problem {
             let message = format!("{}{}", problem.message, previous(state));
@@ -70,7 +70,7 @@ impl Translator {
         }
         let expires = |message| Finding::warning(reason::CERTIFICATE_EXPIRES, "data[tls.crt]", message);
         findings.extend(expiry_message(state).map(expires));
-        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings).of(self.objects.uid(key)))
+        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings).of(state.uid.as_deref()))
     }
 
     /// The report of a Service that a rule refers to, if there is something to say.
@@ -99,7 +99,10 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
         return Some(Finding::warning(reason::CERTIFICATE_EXPIRES, claim.secret_field.clone(), message));
     };
     let message = match problem.reason {
-        reason::SECRET_NOT_FOUND | reason::NAME_INVALID => problem.message.clone(),
+        reason::SECRET_NOT_FOUND
+        | reason::SECRET_NOT_READ
+        | reason::SECRET_FORBIDDEN
+        | reason::NAME_INVALID => problem.message.clone(),
         _ => format!("Secret {}: {}", shown_name(secret), problem.message),
     };
     let field = claim.secret_field.clone();
