@@ -15,6 +15,7 @@ pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
 mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;
