@@ -11,4 +11,5 @@ pub mod objects;
 pub mod report;
 pub mod table;
 pub mod translate;
+pub mod trim;
 pub mod upstream;

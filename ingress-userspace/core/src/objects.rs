@@ -120,8 +120,20 @@ impl Object {
 pub enum Change {
     /// The object was created or replaced.
     Upsert(Object),
-    /// The object is gone.
+    /// The object is gone, or was never there.
     Delete(ObjectKey),
+    /// Whether the object exists cannot be told, because it may not be read: why, as text for people.
+    Withheld(ObjectKey, Arc<str>),
+}
+
+impl Change {
+    /// The object that it is about.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Upsert(object) => object.key(),
+            Self::Delete(key) | Self::Withheld(key, _) => key.clone(),
+        }
+    }
 }
 
 /// All watched objects at one moment. Ordered maps, so that nothing depends on arrival order.
@@ -140,7 +152,7 @@ impl ObjectSet {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Upsert(object) => self.upsert(object),
-            Change::Delete(key) => self.delete(&key),
+            Change::Delete(key) | Change::Withheld(key, _) => self.delete(&key),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use ingress_core::report::{Finding, ObjectReport};
-use ingress_core::translate::{read_identity, reason};
+use ingress_core::translate::{SecretDemand, read_identity, reason};
 use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
@@ -15,13 +15,29 @@ pub struct DefaultCertificate {
     identity: Arc<DefaultIdentity>,
     keys: &'static dyn KeyProvider,
     secret: Option<Arc<Secret>>,
+    /// Why the Secret may not be read.
+    withheld: Option<Arc<str>>,
+    /// Whether the Secret was demanded.
+    demanded: bool,
     finding: Option<Finding>,
 }
 
 impl DefaultCertificate {
     /// `keys` reads the Secret's private key.
     pub fn new(identity: Arc<DefaultIdentity>, keys: &'static dyn KeyProvider) -> Self {
-        Self { identity, keys, secret: None, finding: None }
+        Self { identity, keys, secret: None, withheld: None, demanded: false, finding: None }
+    }
+
+    /// Whether this is the Secret.
+    pub fn names_secret(&self, name: &NamespacedName) -> bool {
+        self.identity.configured() == Some(name)
+    }
+
+    /// Which Secret is needed, as the difference to the last call.
+    pub fn take_demand(&mut self) -> SecretDemand {
+        let first = !std::mem::replace(&mut self.demanded, true);
+        let added = self.identity.configured().filter(|_| first).cloned().into_iter().collect();
+        SecretDemand { added, removed: Vec::new() }
     }
 
     /// Takes over what the changes say about the Secret.
@@ -30,10 +46,13 @@ impl DefaultCertificate {
         let key = ObjectKey { kind: Kind::Secret, name: name.clone() };
         for change in changes {
             match change {
-                Change::Upsert(Object::Secret(secret)) if Object::Secret(secret.clone()).key() == key => {
-                    self.secret = Some(Arc::clone(secret));
+                Change::Upsert(Object::Secret(secret)) if change.key() == key => {
+                    (self.secret, self.withheld) = (Some(Arc::clone(secret)), None);
                 }
-                Change::Delete(deleted) if *deleted == key => self.secret = None,
+                Change::Delete(deleted) if *deleted == key => (self.secret, self.withheld) = (None, None),
+                Change::Withheld(withheld, why) if *withheld == key => {
+                    (self.secret, self.withheld) = (None, Some(Arc::clone(why)));
+                }
                 _ => {}
             }
         }
@@ -42,9 +61,13 @@ impl DefaultCertificate {
     /// Serves what the Secret holds now; what was last good stays if that cannot be used.
     pub fn evaluate(&mut self, now: i64) {
         let Some(name) = self.identity.configured().cloned() else { return };
-        let read = match &self.secret {
-            Some(secret) => read_identity(&name, secret, self.keys, now),
-            None => Err(Finding::refused(reason::SECRET_NOT_FOUND, "", "the Secret does not exist")),
+        let read = match (&self.secret, &self.withheld) {
+            (Some(secret), _) => read_identity(&name, secret, self.keys, now),
+            (None, Some(why)) => {
+                let message = format!("the Secret may not be read: {why}");
+                Err(Finding::refused(reason::SECRET_FORBIDDEN, "", message))
+            }
+            (None, None) => Err(Finding::refused(reason::SECRET_NOT_FOUND, "", "the Secret does not exist")),
         };
         self.finding = match read {
             Ok(identity) => {

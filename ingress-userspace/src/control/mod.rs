@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
-//!  (manifests)             (pure)          (ArcSwap)
+//!  (api, manifests)  ▲     (pure)          (ArcSwap)
+//!                    └─demand─┘ which Secrets are needed
 //! ```
 
+pub mod api;
 mod default_certificate;
 mod findings;
+mod hold;
 pub mod manifests;
 pub mod publish;
 pub mod source;

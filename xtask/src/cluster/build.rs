@@ -53,7 +53,8 @@ fn build(go: &Path, program: &str, cache: &Path) -> Outcome {
         .args(["build", "-trimpath", "-ldflags", &format!("-s -w {flags}"), "-o"])
         .arg(&unfinished)
         .arg(package);
-    run(command.current_dir(module).env("CGO_ENABLED", "0"))?;
+    // A workspace around the checkout would choose other versions than our go.mod.
+    run(command.current_dir(module).envs([("CGO_ENABLED", "0"), ("GOWORK", "off")]))?;
     fs::rename(&unfinished, cache.join(program))?;
     eprintln!("built {program} in {} s", begin.elapsed().as_secs());
     Ok(())

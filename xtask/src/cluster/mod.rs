@@ -13,6 +13,9 @@ use clap::Args;
 
 use crate::shell::Outcome;
 
+/// The last line of the greeting begins with this.
+pub(crate) const LAST_WORDS: &str = "Ctrl-C stops everything";
+
 /// Options of `cargo xtask cluster`.
 #[derive(Args)]
 pub(crate) struct Arguments {

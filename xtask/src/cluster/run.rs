@@ -7,6 +7,7 @@ use test_cluster::{Binaries, Cluster, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
+use super::LAST_WORDS;
 use crate::shell::Outcome;
 
 /// How often it is seen that one of the programs has ended by itself.
@@ -49,10 +50,10 @@ The API server is ready at {url}. In another terminal:
 
   export KUBECONFIG={kubeconfig}
   {kubectl} get namespaces
-  {helm} install penstock charts/penstock
 
 There is no controller manager, scheduler or node: no pod starts, nothing makes EndpointSlices from Services, and a
-deleted namespace stays. Ctrl-C stops everything and forgets all objects.
+deleted namespace stays. {helm} is there as well.
+{LAST_WORDS} and forgets all objects.
 ",
         url = cluster.url(),
         kubeconfig = cluster.admin_kubeconfig().display(),

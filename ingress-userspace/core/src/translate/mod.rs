@@ -15,9 +15,11 @@ mod bindings;
 mod chain;
 mod class;
 mod conflict;
+mod demand;
 mod identity;
 mod index;
 mod ingress;
+pub(crate) mod marks;
 mod names;
 mod options;
 mod path;
@@ -31,6 +33,7 @@ mod translator;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use demand::SecretDemand;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;
 pub use translator::Translator;

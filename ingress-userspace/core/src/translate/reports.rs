@@ -58,7 +58,7 @@ impl Translator {
 
     /// The report of a Secret that an Ingress of ours names, if there is something to say.
     pub(super) fn secret_report(&self, key: &ObjectKey) -> Option<ObjectReport> {
-        let state = self.secrets.get(&key.name).filter(|_| self.objects.secrets.contains_key(&key.name))?;
+        let state = self.secrets.get(&key.name).filter(|state| state.exists())?;
         let mut findings = Vec::new();
         if let Some(problem) = &state.problem {
             let message = format!("{}{}", problem.message, previous(state));
@@ -93,7 +93,10 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
     let problem = state.problem.as_ref()?;
     let secret = claim.secret.as_ref()?;
     let message = match problem.reason {
-        reason::SECRET_NOT_FOUND | reason::NAME_INVALID => problem.message.clone(),
+        reason::SECRET_NOT_FOUND
+        | reason::SECRET_NOT_READ
+        | reason::SECRET_FORBIDDEN
+        | reason::NAME_INVALID => problem.message.clone(),
         _ => format!("Secret {}: {}", shown_name(secret), problem.message),
     };
     let field = claim.secret_field.clone();
