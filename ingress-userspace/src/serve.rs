@@ -94,7 +94,8 @@ async fn serve(
 /// The control plane's part, until the process drains for good.
 fn control_loop(arguments: &Serve, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
     let translator = Translator::new(shared.config.routing.clone(), key_provider());
-    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider());
+    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
+        .warned(shared.config.routing.certificate_warning_days);
     let source = ManifestDirectory::new(arguments.manifests.clone());
     let mut phase = shared.phase.clone();
     let stopped = async move {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The kinds that Penstock watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,18 +101,27 @@ pub enum Object {
 impl Object {
     /// The object's kind, namespace and name.
     pub fn key(&self) -> ObjectKey {
-        let (kind, meta) = match self {
-            Self::Ingress(o) => (Kind::Ingress, &o.metadata),
-            Self::IngressClass(o) => (Kind::IngressClass, &o.metadata),
-            Self::Service(o) => (Kind::Service, &o.metadata),
-            Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
-            Self::Secret(o) => (Kind::Secret, &o.metadata),
-        };
+        let (kind, meta) = self.kind_and_metadata();
         let namespace = match kind {
             Kind::IngressClass => "",
             _ => meta.namespace.as_deref().unwrap_or("default"),
         };
         ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+    }
+
+    /// `metadata.uid`
+    pub fn uid(&self) -> Option<&str> {
+        self.kind_and_metadata().1.uid.as_deref()
+    }
+
+    fn kind_and_metadata(&self) -> (Kind, &ObjectMeta) {
+        match self {
+            Self::Ingress(o) => (Kind::Ingress, &o.metadata),
+            Self::IngressClass(o) => (Kind::IngressClass, &o.metadata),
+            Self::Service(o) => (Kind::Service, &o.metadata),
+            Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
+            Self::Secret(o) => (Kind::Secret, &o.metadata),
+        }
     }
 }
 
@@ -148,6 +158,19 @@ pub struct ObjectSet {
 }
 
 impl ObjectSet {
+    /// `metadata.uid` of an object, if it is there and has one.
+    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        let name = &key.name;
+        let meta = match key.kind {
+            Kind::Ingress => &self.ingresses.get(name)?.metadata,
+            Kind::IngressClass => &self.ingress_classes.get(name)?.metadata,
+            Kind::Service => &self.services.get(name)?.metadata,
+            Kind::EndpointSlice => &self.endpoint_slices.get(name)?.metadata,
+            Kind::Secret => &self.secrets.get(name)?.metadata,
+        };
+        meta.uid.as_deref()
+    }
+
     /// Applies one change.
     pub fn apply(&mut self, change: Change) {
         match change {

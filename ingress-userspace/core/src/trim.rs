@@ -57,6 +57,8 @@ fn trim_port(port: ServicePort) -> ServicePort {
 impl Trim for EndpointSlice {
     fn trim(&mut self) {
         trim_meta(&mut self.metadata, |name| name == marks::SERVICE_NAME);
+        // Nothing is written about slices.
+        self.metadata.uid = None;
         self.endpoints = self.endpoints.take().map(|all| all.into_iter().map(trim_endpoint).collect());
         self.ports = self.ports.take().map(|ports| {
             let slim = |port: EndpointPort| EndpointPort { app_protocol: None, ..port };
@@ -96,6 +98,7 @@ fn trim_meta(meta: &mut ObjectMeta, keep: impl Fn(&str) -> bool) {
     *meta = ObjectMeta {
         name: full.name,
         namespace: full.namespace,
+        uid: full.uid,
         creation_timestamp: full.creation_timestamp,
         labels: marks(full.labels),
         annotations: marks(full.annotations),

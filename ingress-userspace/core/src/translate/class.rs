@@ -59,7 +59,8 @@ impl Classes {
                 let field = format!("metadata.annotations[{DEFAULT_CLASS}]");
                 findings.push(Finding::warning(reason::DEFAULT_CLASS_NOT_UNIQUE, field, message));
             }
-            ObjectReport::new(ObjectKey { kind: Kind::IngressClass, name: name.clone() }, findings)
+            let key = ObjectKey { kind: Kind::IngressClass, name: name.clone() };
+            ObjectReport::new(key, findings).of(class.metadata.uid.as_deref())
         })
         .collect()
     }

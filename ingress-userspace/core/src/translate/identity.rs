@@ -16,6 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use super::chain::{self, Disorder, Link};
+use super::expiry::Validity;
 use super::marks::{TLS_CERTIFICATE, TLS_KEY, TLS_SECRET_TYPE};
 use super::reason;
 use crate::table::HostKey;
@@ -38,6 +39,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    pub(super) fn validity(&self) -> Validity {
+        Validity { not_before: self.not_before, not_after: self.not_after }
+    }
+
     /// Whether the leaf is good for all hosts that the key names.
     pub(super) fn covers(&self, host: &HostKey) -> bool {
         self.names.iter().any(|name| name.covers(host))
@@ -205,6 +210,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn date(unix: i64) -> String {
+/// A time as people write it.
+pub(super) fn date(unix: i64) -> String {
     jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
 }

@@ -16,6 +16,7 @@ mod chain;
 mod class;
 mod conflict;
 mod demand;
+mod expiry;
 mod identity;
 mod index;
 mod ingress;
@@ -34,6 +35,7 @@ mod translator;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use demand::SecretDemand;
+pub use expiry::expiry_warning;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;
 pub use translator::Translator;

@@ -21,6 +21,8 @@ pub struct TranslateOptions {
     pub allow_external_name: bool,
     /// `namespace/service:port` for requests that no rule matches, below any Ingress' own default backend.
     pub default_backend: Option<String>,
+    /// Warn about a certificate when it expires in less than so many days, and again at three and at one; 0 is never.
+    pub certificate_warning_days: u16,
 }
 
 impl Default for TranslateOptions {
@@ -30,6 +32,7 @@ impl Default for TranslateOptions {
             allow_plaintext: false,
             allow_external_name: false,
             default_backend: None,
+            certificate_warning_days: 14,
         }
     }
 }

@@ -6,6 +6,7 @@ pub const BACKEND_INVALID: &str = "BackendInvalid";
 pub const CERTIFICATE_CHAIN: &str = "CertificateChain";
 pub const CERTIFICATE_CHAIN_MENDED: &str = "CertificateChainMended";
 pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+pub const CERTIFICATE_EXPIRES: &str = "CertificateExpires";
 pub const CERTIFICATE_HOST_MISMATCH: &str = "CertificateHostMismatch";
 pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
 pub const CERTIFICATE_NOT_YET_VALID: &str = "CertificateNotYetValid";

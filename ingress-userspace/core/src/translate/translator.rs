@@ -79,6 +79,7 @@ impl Stale {
 impl Translator {
     /// A translator that has seen no object. `keys` reads the private keys of Secrets.
     pub fn new(options: TranslateOptions, keys: &'static dyn KeyProvider) -> Self {
+        let warning_days = options.certificate_warning_days;
         let mut translator = Self {
             options,
             keys,
@@ -87,7 +88,7 @@ impl Translator {
             classes: Classes::default(),
             drafts: BTreeMap::new(),
             slots: Slots::default(),
-            secrets: Secrets::default(),
+            secrets: Secrets::new(warning_days),
             service_users: Index::default(),
             host_users: Index::default(),
             tls_users: Index::default(),
@@ -130,7 +131,8 @@ impl Translator {
     }
 
     /// Applies changes and returns the table that follows. `now` is the time in Unix seconds. The generation rises only if
-    /// the table differs from the last one. Without changes, it looks whether certificates became valid or expired.
+    /// the table differs from the last one. Without changes, it looks whether certificates became valid, expire soon or
+    /// expired.
     pub fn apply(&mut self, changes: Vec<Change>, now: i64) -> Arc<RoutingTable> {
         for change in changes {
             self.absorb(change);
@@ -155,7 +157,8 @@ impl Translator {
         self.reports.all()
     }
 
-    /// When the validity of a certificate begins or ends next, in Unix seconds: `apply` should be called by then.
+    /// When the validity of a certificate begins or ends next, or a warning ahead of its end begins, in Unix seconds:
+    /// `apply` should be called by then.
     pub fn next_deadline(&self) -> Option<i64> {
         self.secrets.next_deadline()
     }
@@ -173,6 +176,10 @@ impl Translator {
             Change::Delete(_) | Change::Withheld(..) => None,
         };
         let name = &key.name;
+        if new.and_then(Object::uid) != self.objects.uid(&key) {
+            // The same words may be about another object of that name.
+            self.stale.reports.insert(key.clone());
+        }
         match key.kind {
             Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
             Kind::IngressClass => self.stale.classes = true,
