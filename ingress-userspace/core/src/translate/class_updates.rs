@@ -51,9 +51,7 @@ impl Translator {
             }
             let user = NamespacedName::new("", Arc::clone(class));
             if let Some(new) = &wanted {
-                if self.secrets.acquire(new, &user) {
-                    self.stale.secrets.entry(new.clone()).or_default();
-                }
+                self.use_secret(new, &user);
                 self.stale.report(Kind::Secret, new);
             }
             let old = match wanted {
