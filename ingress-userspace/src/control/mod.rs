@@ -10,7 +10,9 @@ pub mod api;
 mod default_certificate;
 mod findings;
 mod hold;
+mod maker;
 pub mod manifests;
+pub mod once;
 pub mod publish;
 pub mod source;
 
