@@ -12,10 +12,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingress_core::objects::{Change, Object};
+use ingress_core::objects::{Change, Kind, Object, ObjectKey};
 use ingress_core::report::ObjectReport;
 use ingress_core::table::RoutingTable;
 use ingress_core::translate::{TranslateOptions, Translator};
+use ingress_core::trim::Trim;
 use penstock::control::api::{ApiServer, ApiSource, Namespaces};
 use penstock::control::{Batch, ObjectSource as _};
 use penstock::sys::clock::SystemClock;
@@ -45,6 +46,8 @@ struct Follower {
     demanded: BTreeSet<String>,
     /// The Secrets that are demanded and were not answered.
     unanswered: BTreeSet<String>,
+    /// What was told of each object last. Of Secrets, only those that are demanded.
+    mirror: BTreeMap<ObjectKey, Change>,
 }
 
 impl Follower {
@@ -59,6 +62,7 @@ impl Follower {
             last: Batch::default(),
             demanded: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            mirror: BTreeMap::new(),
         }
     }
 
@@ -80,8 +84,9 @@ impl Follower {
     fn apply(&mut self, batch: Batch) {
         let keys: BTreeSet<_> = batch.changes.iter().map(Change::key).collect();
         assert_eq!(keys.len(), batch.changes.len(), "an object is in a batch twice");
-        for key in keys {
-            self.unanswered.remove(&key.name.to_string());
+        for change in &batch.changes {
+            self.unanswered.remove(&change.key().name.to_string());
+            self.mirror.insert(change.key(), change.clone());
         }
         assert!(!self.last.synced || batch.synced, "what was synced is not any more");
         if batch.synced && !self.last.synced {
@@ -93,6 +98,7 @@ impl Follower {
         self.demanded.extend(demand.added.iter().map(ToString::to_string));
         for name in &demand.removed {
             self.unanswered.remove(&name.to_string());
+            self.mirror.remove(&ObjectKey { kind: Kind::Secret, name: name.clone() });
         }
         self.unanswered.extend(demand.added.iter().map(ToString::to_string));
         self.source.demand(demand);
@@ -168,7 +174,14 @@ async fn simulate(world: &World, seed: u64) {
         }
     }
     server.deny("", false);
-    server.set_faults(Faults { delay: server.draw(50), ..Faults::default() });
+    server.set_faults(Faults { delay: 1 + server.draw(500), ..Faults::default() });
+    // Long enough for the watches to stand again, so that nothing but the last changes tells of the last changes.
+    follower.follow(Duration::from_mins(1)).await;
+    for _ in 0..server.draw(20) {
+        world.change_secret(&server);
+        let pause = server.draw(300);
+        follower.follow(Duration::from_millis(pause)).await;
+    }
     follower.settle().await;
     check(&follower, &server);
     world.mend_secrets(&server);
@@ -177,7 +190,47 @@ async fn simulate(world: &World, seed: u64) {
     check(&follower, &server);
 }
 
+/// What an object says, as text; Secrets by what is read of them.
+fn says(object: Object) -> String {
+    fn trimmed<T: Trim + Clone + std::fmt::Debug>(object: &Arc<T>) -> String {
+        let mut object = (**object).clone();
+        object.trim();
+        format!("{object:?}")
+    }
+    match &object {
+        Object::Ingress(object) => trimmed(object),
+        Object::IngressClass(object) => trimmed(object),
+        Object::Service(object) => trimmed(object),
+        Object::EndpointSlice(object) => trimmed(object),
+        Object::Secret(secret) => {
+            let mut secret = (**secret).clone();
+            secret.trim();
+            format!("{:?} {:?}", secret.type_, secret.data.filter(|data| !data.is_empty()))
+        }
+    }
+}
+
+/// What was told last of each object is what the server holds.
+fn check_mirror(follower: &Follower, server: &Server) {
+    let mut truth: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    for ((kind, ..), object) in server.objects() {
+        let object = read(&kind, &object);
+        truth.insert(object.key(), says(object));
+    }
+    for (key, change) in &follower.mirror {
+        let told = match change {
+            Change::Upsert(object) => Some(says(object.clone())),
+            Change::Delete(_) => None,
+            Change::Withheld(_, why) => Some(why.to_string()),
+        };
+        assert_eq!(told, truth.remove(key), "{key}");
+    }
+    truth.retain(|key, _| key.kind != Kind::Secret);
+    assert_eq!(truth, BTreeMap::new(), "nothing was told of these");
+}
+
 fn check(follower: &Follower, server: &Server) {
+    check_mirror(follower, server);
     assert!(follower.last.synced);
     assert_eq!(follower.last.problems, []);
     assert!(server.secrets_read().is_subset(&follower.demanded), "a Secret was read that nobody needs");

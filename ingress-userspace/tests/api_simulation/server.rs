@@ -181,11 +181,14 @@ impl Server {
         if path.kind == "secrets" && path.name.is_none() {
             assert!(slim, "Secrets are listed with what is in them");
         }
-        match (path.name.clone(), query.get("watch")) {
-            (Some(name), _) => Ok(self.get((path.kind, path.namespace.unwrap_or_default(), name))),
-            (None, Some(_)) => Ok(self.watch(path, query["resourceVersion"].parse()?, slim)),
-            (None, None) => Ok(self.list(&path, &query, slim)),
-        }
+        let answer = match (path.name.clone(), query.get("watch")) {
+            (Some(name), _) => self.get((path.kind, path.namespace.unwrap_or_default(), name)),
+            (None, Some(_)) => self.watch(path, query["resourceVersion"].parse()?, slim),
+            (None, None) => self.list(&path, &query, slim),
+        };
+        // What it says may have changed by the time it arrives.
+        self.delay().await;
+        Ok(answer)
     }
 
     async fn delay(&self) {

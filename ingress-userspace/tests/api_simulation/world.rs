@@ -42,6 +42,13 @@ impl World {
         server.write(&key, exists.then_some(object));
     }
 
+    /// One random change of a Secret that Ingresses may name.
+    pub(crate) fn change_secret(&self, server: &Server) {
+        let name = ["t1", "t2"][server.draw(2) as usize].to_owned();
+        let key = ("secrets".to_owned(), NAMESPACES[server.draw(2) as usize].to_owned(), name);
+        server.write(&key, (server.draw(4) > 0).then(|| self.secret(server)));
+    }
+
     /// Writes every Secret that Ingresses may name, so that none is remembered.
     pub(crate) fn mend_secrets(&self, server: &Server) {
         for namespace in NAMESPACES {
