@@ -11,6 +11,7 @@
 #![expect(dead_code, reason = "each test file uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
