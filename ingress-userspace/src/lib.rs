@@ -6,7 +6,6 @@ pub mod bpf;
 pub mod cli;
 pub mod commands;
 pub mod config;
-mod config_units;
 pub mod control;
 pub mod http;
 mod inspect;
@@ -19,5 +18,3 @@ mod text;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
-
-pub use config_units::{ByteSize, Cidr};

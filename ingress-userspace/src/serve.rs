@@ -33,7 +33,7 @@ use crate::worker::{self, Shared};
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options::from_env(config.access_log.enabled).map_err(text)?;
+    let options = Options::from_env(config.settings().access_log.enabled).map_err(text)?;
     let telemetry = telemetry::init(&options, &clock).map_err(text)?;
     let metrics = Arc::new(Metrics::new().map_err(text)?);
     metrics.observe_logs(&telemetry);
@@ -53,11 +53,12 @@ async fn serve(
     let mut signals = Signals::new()?;
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
-    let default = Arc::new(DefaultIdentity::new(&config.tls, &*clock).map_err(text)?);
+    let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &*clock).map_err(text)?);
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
-        tls: tls::server_config(&config.tls, Arc::clone(&published), Arc::clone(&default)).map_err(text)?,
+        tls: tls::server_config(&config.settings().tls, Arc::clone(&published), Arc::clone(&default))
+            .map_err(text)?,
         config,
         published,
         metrics,
@@ -86,14 +87,14 @@ async fn serve(
         threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
     }
     signals.next().await?;
-    stop(&drain, threads, shared.config.timeouts.drain, &mut signals).await;
+    stop(&drain, threads, shared.config.settings().timeouts.drain, &mut signals).await;
     control.abort();
     Ok(())
 }
 
 /// The control plane's part, until the process drains for good.
 fn control_loop(arguments: &Serve, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
-    let translator = Translator::new(shared.config.routing.clone(), key_provider());
+    let translator = Translator::new(shared.config.options.clone(), key_provider());
     let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider());
     let source = ManifestDirectory::new(arguments.manifests.clone());
     let mut phase = shared.phase.clone();

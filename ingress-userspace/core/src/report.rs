@@ -48,6 +48,8 @@ impl Finding {
 pub struct ObjectReport {
     /// The object.
     pub object: ObjectKey,
+    /// The `metadata.generation` that the findings are about, for kinds whose status names it.
+    pub generation: Option<i64>,
     /// The findings, sorted.
     pub findings: Vec<Finding>,
 }
@@ -57,7 +59,13 @@ impl ObjectReport {
     pub fn new(object: ObjectKey, mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        Self { object, findings }
+        Self { object, generation: None, findings }
+    }
+
+    /// The same about a certain generation of the object.
+    #[must_use]
+    pub fn at_generation(self, generation: Option<i64>) -> Self {
+        Self { generation, ..self }
     }
 
     /// Whether nothing of the object was refused.

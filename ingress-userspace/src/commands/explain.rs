@@ -11,7 +11,6 @@ use ingress_core::table::{Candidate, Denied, Identity, RoutingTable, Rule, Verdi
 use super::{certificate, fetch, load};
 use crate::config::Config;
 use crate::sys::clock::Clock;
-use crate::worker::hsts_value;
 
 /// The longest URL that is explained.
 const MAX_URL: usize = 64 * 1024;
@@ -121,6 +120,12 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         Some(Denied::TlsSecret) => {
             "503, the Secret that spec.tls names is missing or refused; see the Ingress' report".to_owned()
         }
+        Some(Denied::Class) => {
+            "503, the ProxyClass of its class is missing or refused; see the IngressClass' report".to_owned()
+        }
+        Some(Denied::TlsPolicy) => {
+            "503, the host is served with another TLS policy; see the Ingress' report".to_owned()
+        }
         Some(Denied::Backend) => {
             "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()
         }
@@ -133,7 +138,7 @@ fn policies(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>, conf
     let mut policies = Vec::new();
     if target.tls
         && rule.is_some_and(|rule| rule.tls && rule.denied.is_none())
-        && let Some(value) = hsts_value(&config.tls.hsts)
+        && let Some(value) = config.settings().tls.hsts.field_value()
     {
         policies.push(format!("Strict-Transport-Security: {value}"));
     }

@@ -33,8 +33,8 @@ fn load(directory: &Path, config: &Config, clock: &dyn Clock) -> Result<Loaded, 
     let batch = manifests::load(directory);
     let is_ingress = |change: &&Change| matches!(change, Change::Upsert(Object::Ingress(_)));
     let ingresses = batch.changes.iter().filter(is_ingress).count();
-    let default = Arc::new(DefaultIdentity::new(&config.tls, clock)?);
-    let translator = Translator::new(config.routing.clone(), key_provider());
+    let default = Arc::new(DefaultIdentity::new(&config.settings().tls, clock)?);
+    let translator = Translator::new(config.options.clone(), key_provider());
     let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider());
     let (table, reports) = translate_once(translator, certificate, batch.changes, clock);
     Ok(Loaded { table, default, reports, problems: batch.problems, ingresses })

@@ -1,4 +1,5 @@
-//! The Secrets that Ingresses of ours name.
+//! The Secrets that Ingresses of ours name, and those of default certificates. A class that names one is a user with an empty
+//! namespace, which no Ingress has.
 //!
 //! A Secret that was good keeps serving when it is replaced by one that is not, is deleted or expires: until it is good
 //! again or no Ingress names it any more. This is the one thing that a translation remembers beyond the objects.
@@ -14,6 +15,7 @@ use super::index::NameSet;
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
+use crate::settings::TlsPolicy;
 
 /// One Secret.
 #[derive(Default)]
@@ -24,6 +26,18 @@ pub(super) struct SecretState {
     /// Why the Secret as it is cannot serve.
     pub(super) problem: Option<SecretProblem>,
     deadline: Option<i64>,
+}
+
+impl SecretState {
+    /// What is served, if the TLS policy allows its key.
+    pub(super) fn usable(&self, policy: TlsPolicy) -> Option<&Arc<Loaded>> {
+        self.serving.as_ref().filter(|loaded| policy.admits(loaded.strength))
+    }
+
+    /// The classes whose default certificate it is; the configuration goes by the empty name.
+    pub(super) fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.users.iter().filter(|user| user.namespace.is_empty()).map(|user| &user.name)
+    }
 }
 
 /// All Secrets that are named.
