@@ -6,5 +6,7 @@
 mod support;
 
 mod helm;
+mod lifecycle;
 mod pods;
+mod rights;
 mod values;
