@@ -8,5 +8,6 @@ mod support;
 mod helm;
 mod lifecycle;
 mod pods;
+mod release;
 mod rights;
 mod values;

@@ -39,9 +39,9 @@ const NEVER: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// One account.
-struct Account<'a> {
-    kube: &'a Kube,
-    user: String,
+pub(crate) struct Account<'a> {
+    pub(crate) kube: &'a Kube,
+    pub(crate) user: String,
 }
 
 impl Account<'_> {
@@ -89,9 +89,14 @@ impl Account<'_> {
 
     /// The authorizer learns of roles by a watch: the last that helm makes is waited for.
     fn wait_for(&self, namespace: &str, group: &str, resource: &str, verb: &str) {
+        self.wait_until(true, namespace, group, resource, verb);
+    }
+
+    /// Waits until the account may do something, or may not.
+    pub(crate) fn wait_until(&self, may: bool, namespace: &str, group: &str, resource: &str, verb: &str) {
         block_on(async {
             let effective = async {
-                while !self.may(namespace, group, resource, verb, None).await {
+                while self.may(namespace, group, resource, verb, None).await != may {
                     tokio::task::yield_now().await;
                 }
             };
