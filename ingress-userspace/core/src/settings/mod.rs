@@ -26,7 +26,7 @@ pub use network::{Cidr, Networks};
 pub use reference::{Maybe, SecretReference};
 pub use rules::{RULES, Rule, Violation};
 #[cfg(feature = "schema")]
-pub use schema::written_defaults;
+pub use schema::{RANGE, cel_bytes, written_defaults};
 pub use tls::{
     CipherSuite, Curve, Hsts, HstsSpec, KeyStrength, Keys, KeysSpec, Tls, TlsPolicy, TlsSpec, TlsVersion,
 };

@@ -34,7 +34,7 @@ pub struct Rule {
     pub section: &'static str,
     /// The field of the section that the message is about.
     pub field: &'static str,
-    /// The rule in CEL, where `self` is the section; `ms(…)` and `bytes(…)` stand for what a duration and a size come to.
+    /// The rule in CEL, where `self` is the section; `bytes(…)` stands for what a size comes to.
     pub cel: &'static str,
     /// What is wrong if it does not hold.
     pub message: &'static str,

@@ -15,31 +15,28 @@ use super::words::{Word, Words};
 /// Where a schema says its range in words; the generator of the CRD moves it into the description.
 pub const RANGE: &str = "x-range";
 
-const DURATION_PATTERN: &str = "^(0|[0-9]{1,10}(ms|s|m|h|d))$";
-const SIZE_PATTERN: &str = "^[0-9]{1,10}(B|KiB|MiB|GiB)?$";
+const DURATION_PATTERN: &str = "^(0|[0-9]{1,9}(ms|s|m|h|d))$";
+const SIZE_PATTERN: &str = "^[0-9]{1,9}(B|KiB|MiB|GiB)?$";
 
 /// The milliseconds of a duration, in CEL.
-pub fn cel_milliseconds(value: &str) -> String {
-    format!(
-        "({value} == '0' ? 0 : {value}.endsWith('ms') ? int({value}.substring(0, {value}.size() - 2)) : \
-         int({value}.substring(0, {value}.size() - 1)) * ({value}.endsWith('s') ? 1000 : {value}.endsWith('m') ? 60000 : \
-         {value}.endsWith('h') ? 3600000 : 86400000))"
-    )
+fn cel_milliseconds(value: &str) -> String {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let factor: String =
+        units.map(|(unit, factor)| format!("{value}.endsWith('{unit}') ? {factor} : ")).concat();
+    format!("int({value}.find('^[0-9]+')) * ({factor}86400000)")
 }
 
 /// The bytes of a size, in CEL.
 pub fn cel_bytes(value: &str) -> String {
-    format!(
-        "(type({value}) == int ? int({value}) : string({value}).endsWith('GiB') ? \
-         int(string({value}).substring(0, string({value}).size() - 3)) * 1073741824 : string({value}).endsWith('MiB') ? \
-         int(string({value}).substring(0, string({value}).size() - 3)) * 1048576 : string({value}).endsWith('KiB') ? \
-         int(string({value}).substring(0, string({value}).size() - 3)) * 1024 : string({value}).endsWith('B') ? \
-         int(string({value}).substring(0, string({value}).size() - 1)) : int({value}))"
-    )
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let factor: String =
+        units.map(|(unit, factor)| format!("string({value}).endsWith('{unit}') ? {factor} : ")).concat();
+    format!("int(string({value}).find('^-?[0-9]+')) * ({factor}1)")
 }
 
-fn between(words: &str, expression: &str, min: u64, max: u64) -> String {
-    format!("{words} || ({expression} >= {min} && {expression} <= {max})")
+/// Whether what an expression comes to is in a range; what is `malformed` is refused by its pattern.
+fn between(malformed: &str, expression: &str, min: u64, max: u64) -> String {
+    format!("{malformed} || [{expression}].all(value, value >= {min} && value <= {max})")
 }
 
 impl<const MIN: u64, const MAX: u64> JsonSchema for Span<MIN, MAX> {
@@ -57,7 +54,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Span<MIN, MAX> {
             between(&format!("!self.matches('{DURATION_PATTERN}')"), &cel_milliseconds("self"), MIN, MAX);
         json_schema!({
             "type": "string",
-            "maxLength": 12,
+            "maxLength": 11,
             "pattern": DURATION_PATTERN,
             "x-kubernetes-validations": [{"rule": rule, "message": format!("must be from {range}")}],
             RANGE: range,
@@ -81,7 +78,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Size<MIN, MAX> {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "maxLength": 13,
+            "maxLength": 12,
             "pattern": SIZE_PATTERN,
             "x-kubernetes-validations": [{"rule": rule, "message": format!("must be from {range}")}],
             RANGE: range,

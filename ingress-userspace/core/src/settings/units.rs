@@ -27,7 +27,7 @@ const TIME_UNITS: [(&str, u64); 5] = [("d", DAY), ("h", HOUR), ("m", 60 * SECOND
 /// Units of size, with their bytes. The empty one is bytes, too.
 const SIZE_UNITS: [(&str, u64); 5] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1), ("", 1)];
 /// More digits than any range needs, and few enough that no unit overflows.
-const MAX_DIGITS: usize = 10;
+const MAX_DIGITS: usize = 9;
 
 /// A value of a field and how it becomes a setting.
 ///
@@ -113,13 +113,14 @@ fn split_unit(text: &str) -> Result<(u64, &str), String> {
     if digits.len() > MAX_DIGITS {
         return Err(format!("{text:?} has more than {MAX_DIGITS} digits"));
     }
-    // The digits are at most ten, so they are a number.
+    // So few digits are a number.
     Ok((digits.parse().unwrap_or(u64::MAX), unit))
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text)?;
     match TIME_UNITS.iter().find(|(name, _)| *name == unit) {
+        // So few digits of days are no overflow.
         Some((_, factor)) => Ok(number * factor),
         None if unit.is_empty() && number == 0 => Ok(0),
         None if unit.is_empty() => Err(format!("{text:?} needs a unit: ms, s, m, h or d")),
@@ -133,7 +134,8 @@ fn bytes(text: &str) -> Result<u64, String> {
         .iter()
         .find(|(name, _)| *name == unit)
         .ok_or_else(|| format!("{unit:?} is no unit of size: use B, KiB, MiB or GiB"))?;
-    number.checked_mul(*factor).ok_or_else(|| format!("{text:?} is too large"))
+    // So few digits of gibibytes are no overflow.
+    Ok(number * factor)
 }
 
 /// A number of milliseconds with the largest unit that fits.
@@ -166,9 +168,18 @@ fn in_range(value: u64, min: u64, max: u64, write: fn(u64) -> String) -> Result<
 
 /// Reads a text or a number, as YAML has both.
 struct TextOrNumber {
-    read: fn(&str) -> Result<u64, String>,
+    text: fn(&str) -> Result<u64, String>,
+    number: fn(u64) -> Result<u64, String>,
     expecting: &'static str,
 }
+
+const TIME: TextOrNumber = TextOrNumber {
+    text: milliseconds,
+    number: |number| milliseconds(&number.to_string()),
+    expecting: "a duration such as 10s",
+};
+
+const SIZE: TextOrNumber = TextOrNumber { text: bytes, number: Ok, expecting: "a size such as 64KiB" };
 
 impl Visitor<'_> for TextOrNumber {
     type Value = u64;
@@ -178,22 +189,24 @@ impl Visitor<'_> for TextOrNumber {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        (self.read)(text).map_err(E::custom)
+        (self.text)(text).map_err(E::custom)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
-        self.visit_str(&number.to_string())
+        (self.number)(number).map_err(E::custom)
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
-        self.visit_str(&number.to_string())
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::custom(format!("{number} is negative"))),
+        }
     }
 }
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Span<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = TextOrNumber { read: milliseconds, expecting: "a duration such as 10s" };
-        let value = deserializer.deserialize_any(visitor)?;
+        let value = deserializer.deserialize_any(TIME)?;
         let value = in_range(value, MIN, MAX, write_time).map_err(D::Error::custom)?;
         Ok(Self(Duration::from_millis(value)))
     }
@@ -201,8 +214,7 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Span<MIN, MAX> {
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = TextOrNumber { read: bytes, expecting: "a size such as 64KiB" };
-        let value = deserializer.deserialize_any(visitor)?;
+        let value = deserializer.deserialize_any(SIZE)?;
         in_range(value, MIN, MAX, write_size).map(Self).map_err(D::Error::custom)
     }
 }
@@ -267,7 +279,7 @@ mod tests {
             (r#""5y""#, "unit"),
             (r#"" 5s""#, "whole number"),
             (r#""-5s""#, "whole number"),
-            (r#""99999999999s""#, "digits"),
+            (r#""9999999999s""#, "digits"),
             (r#""0s""#, "less than 1ms"),
             (r#""61m""#, "61m is more than 1h"),
             ("true", "a duration such as 10s"),
@@ -283,9 +295,11 @@ mod tests {
         assert_eq!(read("7"), Ok(Size::<0, MIB>(7)));
         for (bad, word) in [
             (r#""7kb""#, "unit"),
-            (r#""9999999999GiB""#, "more than 1MiB"),
+            (r#""999999999GiB""#, "more than 1MiB"),
+            (r#""9999999999""#, "digits"),
+            ("18446744073709551615", "more than 1MiB"),
             ("1048577", "1048577 is more than 1MiB"),
-            ("-1", "whole number"),
+            ("-1", "negative"),
             ("1.5", "a size such as 64KiB"),
         ] {
             let error = read::<Bytes>(bad).unwrap_err();
