@@ -7,7 +7,6 @@ pub mod cli;
 pub mod cli_writeback;
 pub mod commands;
 pub mod config;
-mod config_units;
 pub mod control;
 pub mod http;
 mod inspect;
@@ -20,5 +19,3 @@ mod text;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
-
-pub use config_units::{ByteSize, Cidr};

@@ -50,6 +50,8 @@ impl Finding {
 pub struct ObjectReport {
     /// The object.
     pub object: ObjectKey,
+    /// The `metadata.generation` that the findings are about, for kinds whose status names it.
+    pub generation: Option<i64>,
     /// The findings, sorted.
     pub findings: Vec<Finding>,
     /// `metadata.uid` of the object, if it has one: another object may take the name.
@@ -61,13 +63,19 @@ impl ObjectReport {
     pub fn new(object: ObjectKey, mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        Self { object, findings, uid: None }
+        Self { object, generation: None, findings, uid: None }
     }
 
     /// The same report, of the object with this uid.
     #[must_use]
     pub fn of(self, uid: Option<&str>) -> Self {
         Self { uid: uid.map(Arc::from), ..self }
+    }
+
+    /// The same about a certain generation of the object.
+    #[must_use]
+    pub fn at_generation(self, generation: Option<i64>) -> Self {
+        Self { generation, ..self }
     }
 
     /// Whether nothing of the object was refused.

@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::proxy_class::ProxyClass;
 use crate::translate::marks;
 
 /// Annotations with this prefix are addressed to us.
@@ -34,6 +35,16 @@ impl Trim for Ingress {
 impl Trim for IngressClass {
     fn trim(&mut self) {
         trim_meta(&mut self.metadata, |name| name == marks::DEFAULT_CLASS);
+    }
+}
+
+impl Trim for ProxyClass {
+    fn trim(&mut self) {
+        // The status says which generation it is about.
+        let generation = self.metadata.generation;
+        trim_meta(&mut self.metadata, |_| false);
+        self.metadata.generation = generation;
+        self.status = None;
     }
 }
 

@@ -3,29 +3,29 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 
 use ingress_core::http::{normalize_path, parse_authority};
 use ingress_core::table::{Candidate, Denied, Identity, RoutingTable, Rule, Verdict};
 
-use super::{certificate, fetch, load};
+use super::load::Loaded;
+use super::{Objects, certificate, fetch};
 use crate::config::Config;
 use crate::sys::clock::Clock;
-use crate::worker::hsts_value;
 
 /// The longest URL that is explained.
 const MAX_URL: usize = 64 * 1024;
 /// Rules that do not serve, told one by one.
 const MAX_OTHERS: usize = 100;
 
-/// Explains a URL by a directory of manifests; the error says what is wrong with the URL or the configuration.
-pub fn explain_directory(
-    directory: &Path,
+/// Explains a URL by objects; the error says what is wrong with the URL, the configuration or the cluster.
+pub fn explain_objects(
+    objects: &Objects<'_>,
     url: &str,
     config: &Config,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
 ) -> Result<String, String> {
-    let loaded = load(directory, config, clock).map_err(|error| error.to_string())?;
+    let loaded = Loaded::read(objects, config, clock)?;
     let mut text = explain_text(&loaded.table, &loaded.default.current(), url, config)?;
     // A manifest that cannot be read may be the answer to the question.
     for problem in &loaded.problems {
@@ -121,6 +121,12 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         Some(Denied::TlsSecret) => {
             "503, the Secret that spec.tls names is missing or refused; see the Ingress' report".to_owned()
         }
+        Some(Denied::Class) => {
+            "503, the ProxyClass of its class is missing or refused; see the IngressClass' report".to_owned()
+        }
+        Some(Denied::TlsPolicy) => {
+            "503, the host is served with another TLS policy; see the Ingress' report".to_owned()
+        }
         Some(Denied::Backend) => {
             "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()
         }
@@ -133,7 +139,7 @@ fn policies(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>, conf
     let mut policies = Vec::new();
     if target.tls
         && rule.is_some_and(|rule| rule.tls && rule.denied.is_none())
-        && let Some(value) = hsts_value(&config.tls.hsts)
+        && let Some(value) = config.settings().tls.hsts.field_value()
     {
         policies.push(format!("Strict-Transport-Security: {value}"));
     }

@@ -1,4 +1,5 @@
-//! The Secrets that Ingresses of ours name.
+//! The Secrets that Ingresses of ours name, and those of default certificates. A class that names one is a user with an empty
+//! namespace, which no Ingress has.
 //!
 //! A Secret that was good keeps serving when it is replaced by one that is not, is deleted or expires: until it is good
 //! again or no Ingress names it any more. This is the one thing that a translation remembers beyond the objects.
@@ -18,6 +19,7 @@ use super::index::NameSet;
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
+use crate::settings::TlsPolicy;
 
 /// What is heard of a Secret.
 #[derive(Clone)]
@@ -108,6 +110,16 @@ impl SecretState {
             Content::Unknown => (reason::SECRET_NOT_READ, format!("Secret {name} has not been read yet")),
         };
         (Some(SecretProblem { reason, field: "", message }), None)
+    }
+
+    /// What is served, if the TLS policy allows its key.
+    pub(super) fn usable(&self, policy: TlsPolicy) -> Option<&Arc<Loaded>> {
+        self.serving.as_ref().filter(|loaded| policy.admits(loaded.strength))
+    }
+
+    /// The classes whose default certificate it is; the configuration goes by the empty name.
+    pub(super) fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.users.iter().filter(|user| user.namespace.is_empty()).map(|user| &user.name)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::objects::{Kind, ObjectKey};
+use ingress_core::proxy_class;
 use ingress_core::report::{Finding, Severity};
 use sha2::{Digest as _, Sha256};
 
@@ -136,6 +137,7 @@ pub(super) fn api_version(kind: Kind) -> &'static str {
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
         Kind::Service | Kind::Secret => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
+        Kind::ProxyClass => proxy_class::API_VERSION,
     }
 }
 

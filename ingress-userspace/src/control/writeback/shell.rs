@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ingress_core::objects::Kind;
+use ingress_core::proxy_class;
 use k8s_openapi::api::networking::v1::{Ingress, IngressStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -85,6 +86,7 @@ pub(super) fn api_resource(kind: Kind) -> (ApiResource, Permission) {
         Kind::Service => ("services", "services/status"),
         Kind::EndpointSlice => ("endpointslices", "endpointslices/status"),
         Kind::Secret => ("secrets", "secrets/status"),
+        Kind::ProxyClass => (proxy_class::PLURAL, "proxyclasses/status"),
     };
     let resource =
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.as_str()), plural);

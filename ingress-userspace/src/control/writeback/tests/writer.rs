@@ -40,7 +40,8 @@ impl Scene {
     fn new(api: SimApi) -> Self {
         let clock = Arc::new(SimClock::new());
         let authority = Arc::new(Authority::new());
-        let options = TranslateOptions { allow_plaintext: true, ..TranslateOptions::default() };
+        let mut options = TranslateOptions::default();
+        options.settings.routing.allow_plaintext = true;
         let mut scene = Self {
             api,
             published: Arc::new(Published::new()),

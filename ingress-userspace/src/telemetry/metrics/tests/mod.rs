@@ -188,6 +188,7 @@ fn control(ingresses: &[&str]) -> ControlState {
         certificates: vec![Certificate { secret, not_after: 1_800_000_000 }; 2],
         reports: Arc::new(vec![ObjectReport {
             object,
+            generation: None,
             findings: vec![finding("NoTls"), finding("NoTls"), finding("Conflict")],
             uid: None,
         }]),
