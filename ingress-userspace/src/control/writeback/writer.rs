@@ -276,9 +276,8 @@ impl<S: StatusSink> Writer<S> {
                 self.inventory.put(&object, held);
                 Turn::Written(fingerprint(&write))
             }
-            Ok(_) => Turn::Nothing,
-            // The news of it are under way.
-            Err(WriteError::Gone(_)) => Turn::Nothing,
+            // The news of what is gone are under way.
+            Ok(_) | Err(WriteError::Gone(_)) => Turn::Nothing,
             Err(WriteError::Forbidden { .. } | WriteError::Invalid(_)) => Turn::Failed(FORBIDDEN),
             Err(WriteError::Unavailable { retry_after, .. }) => Turn::Failed(retry_after),
             Err(WriteError::NotLeader) => Turn::Failed(Duration::ZERO),
