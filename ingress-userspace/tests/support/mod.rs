@@ -11,16 +11,19 @@
 #![expect(dead_code, reason = "each test file uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod load;
 mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod script;
 pub(crate) mod site;
+pub(crate) mod stage;
 
 use std::time::Duration;
 

@@ -10,11 +10,12 @@ use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::Sources;
 use super::catalogue::{self as names, Family};
-use super::control::{ControlState, UpstreamTotals, severity_label};
+use super::control::{ControlState, SourceTotals, UpstreamTotals, severity_label};
 use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
 use super::worker::{Listener, WorkerCounters};
+use super::writeback::WritebackCounters;
 
 /// All of Penstock's metrics as one collector.
 pub(super) struct Collector {
@@ -47,6 +48,12 @@ impl PrometheusCollector for Collector {
         scrape.upstream(self.upstream_totals());
         if let Some(control) = &control {
             scrape.control(control);
+        }
+        if let Some(writeback) = self.sources.writeback.get() {
+            scrape.writeback(writeback);
+        }
+        if let Some(source) = self.sources.source.get() {
+            scrape.source(&source());
         }
         self.logs(&mut scrape);
         scrape.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -207,6 +214,38 @@ impl Scrape {
             control.certificates.iter().map(|c| (&c.secret, c.not_after)).collect();
         for (secret, not_after) in expiries {
             self.add(names::CERTIFICATE_EXPIRY, &[&secret.namespace, &secret.name], not_after as f64);
+        }
+    }
+
+    fn writeback(&mut self, counters: &WritebackCounters) {
+        let (status, events) = counters.waiting_now();
+        self.add(names::LEADER, &[], f64::from(u8::from(counters.is_leader())));
+        self.add(names::LEADER_CHANGES, &[], counters.leader_changes() as f64);
+        self.add(names::LEASE_ERRORS, &[], counters.lease_failures() as f64);
+        self.add(names::STATUS_WAITING, &[], status as f64);
+        self.add(names::EVENTS_WAITING, &[], events as f64);
+        for (kind, outcome, count) in counters.status_writes() {
+            self.add(names::STATUS_WRITES, &[kind, outcome], count as f64);
+        }
+        for (outcome, count) in counters.events() {
+            self.add(names::EVENTS, &[outcome], count as f64);
+        }
+        for ((verb, resource), count) in counters.forbidden() {
+            self.add(names::API_FORBIDDEN, &[verb, resource], count as f64);
+        }
+    }
+
+    fn source(&mut self, source: &SourceTotals) {
+        for kind in &source.kinds {
+            let labels = [kind.kind.as_str()];
+            self.add(names::SOURCE_CONNECTED, &labels, f64::from(u8::from(kind.connected)));
+            self.add(names::SOURCE_RELISTS, &labels, kind.relists as f64);
+            self.add(names::SOURCE_ERRORS, &labels, kind.errors as f64);
+            self.add(names::SOURCE_LAST_EVENT, &labels, kind.last_event.as_secs_f64());
+        }
+        self.add(names::SOURCE_SECRETS, &[], source.demanded as f64);
+        for (result, count) in &source.reads {
+            self.add(names::SOURCE_SECRET_READS, &[result], *count as f64);
         }
     }
 

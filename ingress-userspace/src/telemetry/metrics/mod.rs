@@ -12,6 +12,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod writeback;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,9 +21,10 @@ use prometheus::{Registry, TextEncoder};
 
 pub use super::handshake::HandshakeError;
 pub(crate) use control::severity_label;
-pub use control::{Certificate, ControlState, UpstreamTotals};
+pub use control::{Certificate, ControlState, SourceTotals, UpstreamTotals};
 pub use labels::limit;
 pub use worker::{Listener, WorkerMetrics};
+pub use writeback::WritebackCounters;
 
 use super::{LineSink, Telemetry};
 use worker::WorkerCounters;
@@ -38,8 +40,10 @@ struct Sources {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     upstreams: Mutex<Vec<Observed<UpstreamTotals>>>,
     control: OnceLock<Observed<ControlState>>,
+    source: OnceLock<Observed<SourceTotals>>,
     access_log: OnceLock<Arc<LineSink>>,
     program_log: OnceLock<Arc<LineSink>>,
+    writeback: OnceLock<Arc<WritebackCounters>>,
 }
 
 impl Sources {
@@ -88,12 +92,22 @@ impl Metrics {
         let _ = self.sources.control.set(Box::new(state));
     }
 
+    /// Sets where the counts of the source of objects come from. Only the first call counts.
+    pub fn observe_source(&self, totals: impl Fn() -> SourceTotals + Send + Sync + 'static) {
+        let _ = self.sources.source.set(Box::new(totals));
+    }
+
     /// Sets whose dropped lines are counted. Only the first call counts.
     pub fn observe_logs(&self, telemetry: &Telemetry) {
         let _ = self.sources.program_log.set(Arc::clone(telemetry.program_log()));
         if let Some(access) = telemetry.access_log() {
             let _ = self.sources.access_log.set(Arc::clone(access));
         }
+    }
+
+    /// Adds what is counted about writing to the API server. Only the first call counts.
+    pub fn observe_writeback(&self, counters: &Arc<WritebackCounters>) {
+        let _ = self.sources.writeback.set(Arc::clone(counters));
     }
 
     /// All metrics as text, of the content type [`CONTENT_TYPE`].
