@@ -16,6 +16,7 @@ pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
 pub(crate) mod load;
 mod log;
 pub(crate) mod manifests;
