@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ingress_core::settings;
 use ingress_core::translate::{TranslateOptions, Translator};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use penstock::config;
 use penstock::control::api::{ApiServer, ApiSource, Namespaces};
 use penstock::control::writeback::{AddressSource, Settings, Terms, Writeback};
 use penstock::control::{DefaultCertificate, Published, run};
@@ -80,8 +80,9 @@ impl ControlPlane {
         };
         let namespaces = Namespaces::new(&settings.namespaces);
         let source = ApiSource::new(&server, &namespaces, Arc::clone(&clock), &SplitMix64::new());
-        let options = TranslateOptions { allow_plaintext: true, ..TranslateOptions::default() };
-        let default = DefaultIdentity::new(&config::Tls::default(), &*clock).unwrap();
+        let mut options = TranslateOptions::default();
+        options.settings.routing.allow_plaintext = true;
+        let default = DefaultIdentity::new(&settings::Tls::default(), &*clock).unwrap();
         let published = Arc::new(Published::new());
         let control = run(
             source,
