@@ -3,6 +3,7 @@
 //! ```text
 //! Client (raw TCP or TLS) ──► Penstock (the binary) ──► RawBackend (scripted; records every byte)
 //!                                 ▲ Manifests (a directory)      Authority (certificates for both)
+//!                                 ▲ or Cluster (a real API server)
 //! ```
 //!
 //! Nothing sleeps: what a test waits for is an event, bounded by [`DEADLINE`]. All traffic is on loopback.
@@ -13,6 +14,7 @@
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod cluster;
 mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::DEADLINE;
 use super::client::Client;
@@ -49,6 +51,8 @@ pub(crate) struct Penstock {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     admin: SocketAddr,
+    /// What it may read again.
+    _files: TempDir,
 }
 
 impl Penstock {
@@ -69,11 +73,34 @@ impl Penstock {
     pub(crate) fn start_with(manifests: &Manifests, options: &Options) -> Self {
         let mut command = Command::new(PENSTOCK);
         command.arg("serve").arg("--manifests").arg(manifests.path());
+        Self::start_command(command, options)
+    }
+
+    /// Ready, with the objects of an API server: the one that a kubeconfig names, as the user that it names.
+    #[track_caller]
+    pub(crate) fn start_against(kubeconfig: &Path, options: &Options) -> Self {
+        let mut command = Command::new(PENSTOCK);
+        command.arg("serve").env("KUBECONFIG", kubeconfig);
+        Self::start_command(command, options)
+    }
+
+    #[track_caller]
+    fn start_command(command: Command, options: &Options) -> Self {
+        let mut penstock = Self::spawn(command, options);
+        penstock.wait_until_listening(options);
+        penstock.eventually("/readyz answers 200", |penstock| penstock.admin_get("/readyz").status() == 200);
+        penstock
+    }
+
+    /// Started, with the rest of its arguments.
+    #[track_caller]
+    fn spawn(mut command: Command, options: &Options) -> Self {
+        let files = tempfile::tempdir().unwrap();
         command.args(options.http.iter().flat_map(|address| ["--http", address]));
         command.args(options.https.iter().flat_map(|address| ["--https", address]));
         command.args(["--admin", "127.0.0.1:0", "--workers", &options.workers.to_string()]);
         if let Some(config) = &options.config {
-            let file = manifests.outside().join("penstock.yaml");
+            let file = files.path().join("penstock.yaml");
             fs::write(&file, config).unwrap();
             command.arg("--config").arg(file);
         }
@@ -81,11 +108,8 @@ impl Penstock {
         let mut child = command.spawn().unwrap();
         let log = Log::collect(child.stderr.take().unwrap());
         let access = Log::collect(child.stdout.take().unwrap());
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut penstock = Self { child, log, access, http: Vec::new(), https: Vec::new(), admin: nowhere };
-        penstock.wait_until_listening(options);
-        penstock.eventually("/readyz answers 200", |penstock| penstock.admin_get("/readyz").status() == 200);
-        penstock
+        let admin = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { child, log, access, http: Vec::new(), https: Vec::new(), admin, _files: files }
     }
 
     /// Each listener logs `listening` with its `kind` and `address`.

@@ -2,12 +2,13 @@
 
 mod build;
 mod counts;
-mod demo;
 mod suite;
+mod typed;
 
 use clap::Args;
 
 use self::counts::{Counts, Line};
+use crate::cluster;
 use crate::ebpf;
 use crate::packages::{self, Package};
 use crate::shell::{Outcome, in_ci};
@@ -34,6 +35,7 @@ const PACKAGES: [Package; 5] = [
 /// Runs every suite, even after one has failed, and says at the end what happened.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     packages::ensure(&PACKAGES)?;
+    let binaries = kubernetes()?;
     let suites = build::compile()?;
     let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     let mut lines = Vec::new();
@@ -45,7 +47,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     if wanted(DEMO) {
         println!("\n== {DEMO}");
-        lines.push(Line { name: DEMO.to_owned(), counts: demo::run()? });
+        lines.push(Line { name: DEMO.to_owned(), counts: typed::demo()? });
+    }
+    if wanted(CLUSTER) {
+        println!("\n== {CLUSTER}");
+        lines.push(Line { name: CLUSTER.to_owned(), counts: cluster(&binaries)? });
     }
     if wanted(EBPF_OBJECT) {
         lines.push(Line { name: EBPF_OBJECT.to_owned(), counts: ebpf_object() });
@@ -55,7 +61,30 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 const DOC_TESTS: &str = "doc tests";
 const DEMO: &str = "demo";
+const CLUSTER: &str = "cluster";
 const EBPF_OBJECT: &str = "eBPF object equals its sources";
+
+/// Builds the Kubernetes programs that the tests start. Where that is not possible, the tests that need them say so and
+/// are skipped, which CI does not accept.
+fn kubernetes() -> Outcome<Result<(), String>> {
+    match cluster::build::ensure() {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if in_ci() => Err(error),
+        Err(error) => {
+            eprintln!("tests with a real API server will be skipped: {error}");
+            Ok(Err(error.to_string()))
+        }
+    }
+}
+
+/// `cargo xtask cluster` as a person uses it, if its programs could be built.
+fn cluster(binaries: &Result<(), String>) -> Outcome<Counts> {
+    if let Err(reason) = binaries {
+        println!("SKIPPED: {CLUSTER}: {reason}");
+        return Ok(Counts { skipped: 1, ..Counts::default() });
+    }
+    typed::cluster()
+}
 
 /// Rebuilds the eBPF object and compares it with the committed one: a suite of one test.
 fn ebpf_object() -> Counts {
