@@ -270,13 +270,7 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>, &str, &str)| {
         let _ = (table.identity(Some(host)), table.tls_host(host), table.explain(host, path));
     }
 
-    let mut keys: Vec<ObjectKey> = changes
-        .iter()
-        .map(|change| match change {
-            Change::Upsert(object) => object.key(),
-            Change::Delete(key) => key.clone(),
-        })
-        .collect();
+    let mut keys: Vec<ObjectKey> = changes.iter().map(Change::key).collect();
     keys.sort();
     keys.dedup();
     let empty = one_by_one.apply(keys.into_iter().map(Change::Delete).collect(), NOW);

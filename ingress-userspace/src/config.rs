@@ -42,6 +42,7 @@ struct RoutingSection {
     default_backend: Option<String>,
     allow_plaintext: Option<bool>,
     allow_external_name: Option<bool>,
+    certificate_warning_days: Option<u16>,
 }
 
 /// Why a configuration was refused.
@@ -90,6 +91,9 @@ impl Config {
             options.controller.clone_from(controller);
         }
         options.default_backend.clone_from(&file.routing.default_backend);
+        if let Some(days) = file.routing.certificate_warning_days {
+            options.certificate_warning_days = days;
+        }
         options.check()?;
         let spec = file.settings();
         let violations = spec.violations();

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 pub mod bpf;
 pub mod cli;
+pub mod cli_writeback;
 pub mod commands;
 pub mod config;
 pub mod control;

@@ -95,7 +95,8 @@ async fn serve(
 /// The control plane's part, until the process drains for good.
 fn control_loop(arguments: &Serve, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
     let translator = Translator::new(shared.config.options.clone(), key_provider());
-    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider());
+    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
+        .warned(shared.config.options.certificate_warning_days);
     let source = ManifestDirectory::new(arguments.manifests.clone());
     let mut phase = shared.phase.clone();
     let stopped = async move {

@@ -88,6 +88,7 @@ impl Scene {
                 Change::Delete(key) => {
                     _ = self.objects.remove(&key.to_string()).expect("deleted what was there");
                 }
+                Change::Withheld(key, why) => panic!("a directory withholds nothing: {key}: {why}"),
             }
         }
         let root = format!("{}/", self.root.display());

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ingress_core::objects::Change;
+use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use ingress_core::report::Severity;
 use ingress_core::settings;
-use ingress_core::translate::{TranslateOptions, Translator};
+use ingress_core::translate::{SecretDemand, TranslateOptions, Translator};
 use penstock::control::manifests::{self, ManifestDirectory};
 use penstock::control::{Batch, DefaultCertificate, ObjectSource, Published, SourceProblem, run};
 use penstock::sys::clock::{Clock, SystemClock};
@@ -193,4 +193,144 @@ async fn a_certificate_expires_without_a_change() {
     let reasons: Vec<_> = reports.iter().flat_map(|report| &report.findings).map(|f| f.reason).collect();
     assert_eq!(reasons, ["CertificateExpired", "CertificateExpired"]);
     scene.stop().await;
+}
+
+/// A source that gives Secrets on demand: it tells a test what is demanded, and gives what the test sends.
+struct Demanding {
+    batches: mpsc::UnboundedReceiver<Batch>,
+    demands: mpsc::UnboundedSender<SecretDemand>,
+}
+
+impl ObjectSource for Demanding {
+    const SECRETS_ON_DEMAND: bool = true;
+
+    async fn next(&mut self) -> Option<Batch> {
+        self.batches.recv().await
+    }
+
+    fn demand(&mut self, demand: SecretDemand) {
+        drop(self.demands.send(demand));
+    }
+}
+
+/// A site whose Secrets come on demand, served with its first one.
+struct DemandScene {
+    scene: Scene,
+    batches: mpsc::UnboundedSender<Batch>,
+    demands: mpsc::UnboundedReceiver<SecretDemand>,
+    secret: Change,
+    objects: Vec<Change>,
+}
+
+impl DemandScene {
+    async fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        site(&directory, "10.0.0.1", 2100);
+        let (secrets, objects): (Vec<_>, Vec<_>) = manifests::load(directory.path())
+            .changes
+            .into_iter()
+            .partition(|change| change.key().kind == Kind::Secret);
+        let (batches, receive) = mpsc::unbounded_channel();
+        let (send, demands) = mpsc::unbounded_channel();
+        let source = Demanding { batches: receive, demands: send };
+        let scene = Scene::start(source, Arc::new(SystemClock));
+        let secret = secrets.into_iter().next().unwrap();
+        let mut scene = Self { scene, batches, demands, secret, objects };
+        scene.send(scene.objects.clone());
+        assert_eq!(scene.demanded().await.added, [NamespacedName::new("default", "shop")]);
+        scene.send(vec![scene.secret.clone()]);
+        scene.scene.step().await;
+        assert!(scene.demanded().await.is_empty());
+        assert!(scene.is_served());
+        scene
+    }
+
+    fn send(&self, changes: Vec<Change>) {
+        self.batches.send(Batch { changes, synced: true, ..Batch::default() }).unwrap();
+    }
+
+    async fn demanded(&mut self) -> SecretDemand {
+        tokio::time::timeout(SOON, self.demands.recv()).await.expect("a demand").unwrap()
+    }
+
+    /// The Ingress, with another Secret.
+    fn moved(&self, secret: &str) -> Change {
+        let ingress = self.objects.iter().find_map(|change| match change {
+            Change::Upsert(Object::Ingress(ingress)) => Some(ingress),
+            _ => None,
+        });
+        let mut ingress = (**ingress.unwrap()).clone();
+        let tls = ingress.spec.as_mut().unwrap().tls.as_mut().unwrap();
+        tls[0].secret_name = Some(secret.to_owned());
+        Change::Upsert(Object::Ingress(Arc::new(ingress)))
+    }
+
+    fn named(&self, name: &str) -> Change {
+        let Change::Upsert(Object::Secret(secret)) = &self.secret else { panic!() };
+        let mut secret = (**secret).clone();
+        secret.metadata.name = Some(name.to_owned());
+        Change::Upsert(Object::Secret(Arc::new(secret)))
+    }
+
+    fn is_served(&self) -> bool {
+        let table = self.scene.published.table();
+        table.route("shop.example", "/").expect("a rule").denied.is_none()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_keeps_its_certificate_until_the_next_one_is_read() {
+    let mut scene = DemandScene::start().await;
+    scene.send(vec![scene.moved("next")]);
+    let demand = scene.demanded().await;
+    assert_eq!(demand.added, [NamespacedName::new("default", "next")]);
+    assert_eq!(demand.removed, [NamespacedName::new("default", "shop")]);
+    // Another change meanwhile is held back too, and not lost.
+    scene.send(vec![Change::Delete(ObjectKey { kind: Kind::Service, name: NamespacedName::new("x", "y") })]);
+    assert!(scene.demanded().await.is_empty());
+    assert!(!scene.scene.batches.has_changed().unwrap());
+    scene.send(vec![scene.named("next")]);
+    scene.scene.step().await;
+    assert!(scene.is_served());
+    let table = scene.scene.published.table();
+    assert_eq!(&*table.identity(Some("shop.example")).unwrap().secret.name, "next");
+    assert!(scene.scene.published.reports().iter().all(|report| report.findings.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_does_not_come_holds_nothing_up_for_long() {
+    let mut scene = DemandScene::start().await;
+    scene.send(vec![scene.moved("next")]);
+    scene.demanded().await;
+    let begin = tokio::time::Instant::now();
+    scene.scene.step().await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(!scene.is_served());
+    // What is still not there is not waited for again.
+    let begin = tokio::time::Instant::now();
+    scene.send(Vec::new());
+    scene.scene.step().await;
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    scene.send(vec![scene.named("next")]);
+    scene.scene.step().await;
+    assert!(scene.is_served());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_is_an_answer() {
+    let mut scene = DemandScene::start().await;
+    for (name, withheld, reason) in [("a", false, "SecretNotFound"), ("b", true, "SecretForbidden")] {
+        scene.send(vec![scene.moved(name)]);
+        let name = scene.demanded().await.added.remove(0);
+        let key = ObjectKey { kind: Kind::Secret, name };
+        let answer = if withheld { Change::Withheld(key, "no".into()) } else { Change::Delete(key) };
+        let begin = tokio::time::Instant::now();
+        scene.send(vec![answer]);
+        scene.scene.step().await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert!(!scene.is_served());
+        let reports = scene.scene.published.reports();
+        assert!(reports.iter().flat_map(|r| &r.findings).any(|finding| finding.reason == reason));
+        scene.demanded().await;
+    }
 }

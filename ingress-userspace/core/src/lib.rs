@@ -14,4 +14,5 @@ pub mod report;
 pub mod settings;
 pub mod table;
 pub mod translate;
+pub mod trim;
 pub mod upstream;

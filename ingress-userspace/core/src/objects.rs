@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::proxy_class::ProxyClass;
 
@@ -125,17 +126,26 @@ pub enum Object {
 impl Object {
     /// The object's kind, namespace and name.
     pub fn key(&self) -> ObjectKey {
-        let (kind, meta) = match self {
+        let (kind, meta) = self.kind_and_metadata();
+        let namespace =
+            if kind.is_cluster_scoped() { "" } else { meta.namespace.as_deref().unwrap_or("default") };
+        ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+    }
+
+    /// `metadata.uid`
+    pub fn uid(&self) -> Option<&str> {
+        self.kind_and_metadata().1.uid.as_deref()
+    }
+
+    fn kind_and_metadata(&self) -> (Kind, &ObjectMeta) {
+        match self {
             Self::Ingress(o) => (Kind::Ingress, &o.metadata),
             Self::IngressClass(o) => (Kind::IngressClass, &o.metadata),
             Self::Service(o) => (Kind::Service, &o.metadata),
             Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
             Self::Secret(o) => (Kind::Secret, &o.metadata),
             Self::ProxyClass(o) => (Kind::ProxyClass, &o.metadata),
-        };
-        let namespace =
-            if kind.is_cluster_scoped() { "" } else { meta.namespace.as_deref().unwrap_or("default") };
-        ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+        }
     }
 }
 
@@ -144,8 +154,20 @@ impl Object {
 pub enum Change {
     /// The object was created or replaced.
     Upsert(Object),
-    /// The object is gone.
+    /// The object is gone, or was never there.
     Delete(ObjectKey),
+    /// Whether the object exists cannot be told, because it may not be read: why, as text for people.
+    Withheld(ObjectKey, Arc<str>),
+}
+
+impl Change {
+    /// The object that it is about.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Upsert(object) => object.key(),
+            Self::Delete(key) | Self::Withheld(key, _) => key.clone(),
+        }
+    }
 }
 
 /// All watched objects at one moment. Ordered maps, so that nothing depends on arrival order.
@@ -161,11 +183,25 @@ pub struct ObjectSet {
 }
 
 impl ObjectSet {
+    /// `metadata.uid` of an object, if it is there and has one.
+    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        let name = &key.name;
+        let meta = match key.kind {
+            Kind::Ingress => &self.ingresses.get(name)?.metadata,
+            Kind::IngressClass => &self.ingress_classes.get(name)?.metadata,
+            Kind::Service => &self.services.get(name)?.metadata,
+            Kind::EndpointSlice => &self.endpoint_slices.get(name)?.metadata,
+            Kind::Secret => &self.secrets.get(name)?.metadata,
+            Kind::ProxyClass => &self.proxy_classes.get(name)?.metadata,
+        };
+        meta.uid.as_deref()
+    }
+
     /// Applies one change.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Upsert(object) => self.upsert(object),
-            Change::Delete(key) => self.delete(&key),
+            Change::Delete(key) | Change::Withheld(key, _) => self.delete(&key),
         }
     }
 

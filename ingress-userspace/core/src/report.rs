@@ -1,5 +1,7 @@
 //! What Penstock thinks of an object, as data: the control plane turns it into Events, status and exit codes.
 
+use std::sync::Arc;
+
 use crate::objects::ObjectKey;
 
 /// How bad a finding is.
@@ -52,6 +54,8 @@ pub struct ObjectReport {
     pub generation: Option<i64>,
     /// The findings, sorted.
     pub findings: Vec<Finding>,
+    /// `metadata.uid` of the object, if it has one: another object may take the name.
+    pub uid: Option<Arc<str>>,
 }
 
 impl ObjectReport {
@@ -59,7 +63,13 @@ impl ObjectReport {
     pub fn new(object: ObjectKey, mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        Self { object, generation: None, findings }
+        Self { object, generation: None, findings, uid: None }
+    }
+
+    /// The same report, of the object with this uid.
+    #[must_use]
+    pub fn of(self, uid: Option<&str>) -> Self {
+        Self { uid: uid.map(Arc::from), ..self }
     }
 
     /// The same about a certain generation of the object.

@@ -35,7 +35,8 @@ fn load(directory: &Path, config: &Config, clock: &dyn Clock) -> Result<Loaded, 
     let ingresses = batch.changes.iter().filter(is_ingress).count();
     let default = Arc::new(DefaultIdentity::new(&config.settings().tls, clock)?);
     let translator = Translator::new(config.options.clone(), key_provider());
-    let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider());
+    let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider())
+        .warned(config.options.certificate_warning_days);
     let (table, reports) = translate_once(translator, certificate, batch.changes, clock);
     Ok(Loaded { table, default, reports, problems: batch.problems, ingresses })
 }

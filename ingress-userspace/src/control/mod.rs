@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
-//!  (manifests)             (pure)          (ArcSwap)
+//!  (api, manifests)  ▲     (pure)          (ArcSwap)   └──► writeback (status, Events), by one replica
+//!                    └─demand─┘ which Secrets are needed
 //! ```
 
+pub mod api;
 mod default_certificate;
 mod findings;
+mod hold;
 pub mod manifests;
 pub mod publish;
 pub mod source;
+pub mod writeback;
 
 pub use default_certificate::DefaultCertificate;
 pub use publish::{Published, run};

@@ -9,10 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use ingress_core::objects::Change;
 use ingress_core::report::ObjectReport;
 use ingress_core::table::RoutingTable;
-use ingress_core::translate::Translator;
+use ingress_core::translate::{SecretDemand, Translator};
 use tokio::sync::watch;
 
 use super::findings::FindingsLog;
+use super::hold::Hold;
 use super::{Batch, DefaultCertificate, ObjectSource, SourceProblem};
 use crate::sys::clock::Clock;
 
@@ -107,27 +108,36 @@ impl Published {
 
 /// Applies batches as they come and publishes the table that follows from each, until `shutdown` ends or the source does.
 /// When the source has ended, the last table stays, and `shutdown` is awaited.
-pub async fn run(
-    mut source: impl ObjectSource,
+///
+/// A table that needs Secrets which are still to come is held back until they are there, but not for long: a host that
+/// gets another Secret goes from the old certificate to the new one, and no request in between is denied.
+pub async fn run<S: ObjectSource>(
+    mut source: S,
     translator: Translator,
     default: DefaultCertificate,
     published: Arc<Published>,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut maker = Some(Maker { translator, default });
-    let mut log = FindingsLog::default();
+    let mut maker = Some(Maker::new::<S>(translator, default));
+    let mut publisher =
+        Publisher { published, clock, log: FindingsLog::default(), hold: Hold::default(), held: None };
     tokio::pin!(shutdown);
     loop {
         let batch = tokio::select! {
             () = &mut shutdown => return,
             batch = source.next() => batch,
+            () = publisher.hold.over() => {
+                publisher.hold.end();
+                publisher.publish();
+                continue;
+            }
             () = tokio::time::sleep(CLOCK_CHECK) => {
-                let now = unix(&*clock);
+                let now = publisher.unix();
                 if !maker.as_ref().is_some_and(|maker| maker.is_due(now)) {
                     continue;
                 }
-                Some(Batch { problems: published.problems().to_vec(), synced: published.ready(), ..Batch::default() })
+                Some(publisher.unchanged())
             }
         };
         let Some(batch) = batch else {
@@ -135,13 +145,54 @@ pub async fn run(
             return shutdown.await;
         };
         let Batch { changes, problems, synced } = batch;
-        let Some(made) = make(&mut maker, changes, unix(&*clock)).await else {
+        publisher.hold.answered(&changes);
+        let Some(mut made) = make(&mut maker, changes, publisher.unix()).await else {
             return shutdown.await;
         };
-        log.tell(&made.reports, &problems);
+        if S::SECRETS_ON_DEMAND {
+            let demand = std::mem::take(&mut made.demand);
+            publisher.hold.expect(&demand);
+            source.demand(demand);
+        }
+        publisher.held = Some((made, problems, synced));
+        if publisher.hold.is_over() {
+            publisher.publish();
+        }
+    }
+}
+
+/// What publishes tables, and what it has not yet published.
+struct Publisher {
+    published: Arc<Published>,
+    clock: Arc<dyn Clock>,
+    log: FindingsLog,
+    hold: Hold,
+    held: Option<(Made, Vec<SourceProblem>, bool)>,
+}
+
+impl Publisher {
+    fn unix(&self) -> i64 {
+        unix(&*self.clock)
+    }
+
+    /// A batch that says that nothing changed.
+    fn unchanged(&self) -> Batch {
+        let (problems, synced) = match &self.held {
+            Some((_, problems, synced)) => (problems.clone(), *synced),
+            None => (self.published.problems().to_vec(), self.published.ready()),
+        };
+        Batch { changes: Vec::new(), problems, synced }
+    }
+
+    fn publish(&mut self) {
+        let Some((made, problems, synced)) = self.held.take() else { return };
+        let published = &self.published;
+        // Before everything is there, nearly everything is missing something.
+        let complete = synced || published.ready();
+        self.log.tell(if complete { &made.reports } else { &[] }, &problems);
         let before = published.table().generation();
         let after = made.table.generation();
-        published.publish(made.table, made.reports, problems, synced, clock.since_epoch());
+        published.publish(made.table, made.reports, problems, synced, self.clock.since_epoch());
         if after != before {
             tracing::info!(generation = after, "published a routing table");
         }
@@ -162,9 +213,16 @@ struct Maker {
 struct Made {
     table: Arc<RoutingTable>,
     reports: Vec<ObjectReport>,
+    demand: SecretDemand,
 }
 
 impl Maker {
+    /// A maker for the objects of a kind of source.
+    fn new<S: ObjectSource>(translator: Translator, default: DefaultCertificate) -> Self {
+        let translator = if S::SECRETS_ON_DEMAND { translator.secrets_on_demand() } else { translator };
+        Self { translator, default }
+    }
+
     fn is_due(&self, now: i64) -> bool {
         self.translator.next_deadline().is_some_and(|deadline| deadline <= now)
             || self.default.depends_on_time(now)
@@ -176,7 +234,22 @@ impl Maker {
         let table = self.translator.apply(changes, now);
         let mut reports = self.translator.reports();
         self.default.report(&mut reports);
-        Made { table, reports }
+        Made { table, reports, demand: self.demand() }
+    }
+
+    /// Which Secrets anybody needs.
+    fn demand(&mut self) -> SecretDemand {
+        let (routes, default) = (self.translator.take_demand(), self.default.take_demand());
+        let mut demand = SecretDemand {
+            added: [routes.added, default.added].concat(),
+            removed: [routes.removed, default.removed].concat(),
+        };
+        demand.removed.retain(|name| !self.translator.names_secret(name) && !self.default.names_secret(name));
+        for names in [&mut demand.added, &mut demand.removed] {
+            names.sort();
+            names.dedup();
+        }
+        demand
     }
 }
 
@@ -207,6 +280,6 @@ pub fn translate_once(
     changes: Vec<Change>,
     clock: &dyn Clock,
 ) -> (Arc<RoutingTable>, Vec<ObjectReport>) {
-    let Made { table, reports } = Maker { translator, default }.apply(changes, unix(clock));
+    let Made { table, reports, .. } = Maker { translator, default }.apply(changes, unix(clock));
     (table, reports)
 }

@@ -5,13 +5,31 @@ use std::future::Future;
 
 use ingress_core::objects::{Change, ObjectKey};
 use ingress_core::report::Severity;
+use ingress_core::translate::SecretDemand;
 
 /// A stream of changes to the watched objects: a directory of manifests, or the API server.
+///
+/// ```text
+/// next() ─Batch─► translate ─SecretDemand─► demand() ─► next() ─Batch with the Secrets─► …
+/// ```
 pub trait ObjectSource {
+    /// Whether Secrets come only when they are demanded. If not, `demand` changes nothing.
+    const SECRETS_ON_DEMAND: bool = false;
+
     /// Waits for the next batch; `None` when the source has ended for good.
     ///
     /// Cancelling the future loses nothing: the next call goes on where this one stopped.
     fn next(&mut self) -> impl Future<Output = Option<Batch>> + Send;
+
+    /// Tells which Secrets are needed, after each batch has been applied, also if nothing changed: the first batch that is
+    /// `synced` comes after this was called for the first complete list of all other objects, and every Secret that was
+    /// needed then has been answered.
+    ///
+    /// A later batch has an answer for each Secret that was added: `Upsert`, `Delete` if there is none, or `Withheld`.
+    /// Nothing is told of a Secret after it was removed, because nobody keeps it.
+    fn demand(&mut self, demand: SecretDemand) {
+        drop(demand);
+    }
 }
 
 /// Changes that belong together and are published as one table.

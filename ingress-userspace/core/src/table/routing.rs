@@ -125,6 +125,11 @@ impl RoutingTable {
         })
     }
 
+    /// Whether this table certainly has the same rules as another one: it shares them.
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.hosts, &other.hosts)
+    }
+
     /// All backends in use, with their ids.
     pub fn backends(&self) -> impl Iterator<Item = (BackendId, &Arc<Backend>)> {
         let all = (0..).map(BackendId).zip(self.backends.iter());

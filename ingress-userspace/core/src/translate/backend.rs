@@ -15,9 +15,6 @@ use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::{Backend, Endpoint};
 
-/// The label by which an EndpointSlice names its Service.
-pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-
 /// How many bad addresses of one backend are reported.
 const MAX_NOTES: usize = 5;
 

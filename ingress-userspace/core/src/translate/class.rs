@@ -8,16 +8,12 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassParame
 
 use super::TranslateOptions;
 use super::created;
+use super::marks::{DEFAULT_CLASS, LEGACY_CLASS};
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
 use crate::proxy_class;
 use crate::report::Finding;
-
-/// On an IngressClass: Ingresses that name no class get this one.
-const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-/// On an Ingress: the older way to name a class. The API reference asks controllers to go on honouring it.
-const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
 /// The IngressClasses that concern us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

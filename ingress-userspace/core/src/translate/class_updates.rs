@@ -52,7 +52,7 @@ impl Translator {
             let user = NamespacedName::new("", Arc::clone(class));
             if let Some(new) = &wanted {
                 if self.secrets.acquire(new, &user) {
-                    self.stale.secrets.insert(new.clone());
+                    self.stale.secrets.entry(new.clone()).or_default();
                 }
                 self.stale.report(Kind::Secret, new);
             }
@@ -120,7 +120,8 @@ impl Translator {
                 }
             }
         }
-        ObjectReport::new(key, findings)
+        let uid = self.objects.uid(&key);
+        ObjectReport::new(key, findings).of(uid)
     }
 
     /// A warning for a class that sets what only another class can.
@@ -153,7 +154,8 @@ impl Translator {
             let secret = settings.tls.default_certificate.as_ref()?;
             self.certificate_finding(secret, settings.tls.policy())
         }));
-        Some(ObjectReport::new(key, findings).at_generation(object.metadata.generation))
+        let uid = object.metadata.uid.as_deref();
+        Some(ObjectReport::new(key, findings).of(uid).at_generation(object.metadata.generation))
     }
 
     /// What is wrong with a default certificate.

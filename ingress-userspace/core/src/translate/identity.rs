@@ -18,14 +18,12 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 
 use super::chain::{self, Disorder, Link};
+use super::expiry::Validity;
+use super::marks::{TLS_CERTIFICATE, TLS_KEY, TLS_SECRET_TYPE};
 use super::reason;
 use crate::settings::{Curve, KeyStrength};
 use crate::table::HostKey;
 
-/// The type of Secrets that hold a certificate.
-const TLS_TYPE: &str = "kubernetes.io/tls";
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
 /// Longest value that is read; the API server's bound for a whole Secret is 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
 /// Longest chain that is read: what a client accepts is well below.
@@ -45,6 +43,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    pub(super) fn validity(&self) -> Validity {
+        Validity { not_before: self.not_before, not_after: self.not_after }
+    }
+
     /// Whether the leaf is good for all hosts that the key names.
     pub(super) fn covers(&self, host: &HostKey) -> bool {
         self.names.iter().any(|name| name.covers(host))
@@ -64,35 +66,27 @@ fn problem(reason: &'static str, field: &'static str, message: impl Into<String>
     SecretProblem { reason, field, message: message.into() }
 }
 
-/// Reads a Secret. The second result is when the answer changes by time alone, in Unix seconds.
-pub(super) fn load(
-    secret: &Secret,
-    keys: &dyn KeyProvider,
-    now: i64,
-) -> (Result<Loaded, SecretProblem>, Option<i64>) {
-    let loaded = match read(secret, keys) {
-        Ok(loaded) => loaded,
-        Err(problem) => return (Err(problem), None),
-    };
+/// Whether a certificate serves now, and when the answer changes by time alone, in Unix seconds.
+pub(super) fn judge(loaded: &Loaded, now: i64) -> (Option<SecretProblem>, Option<i64>) {
     let field = "data[tls.crt]";
     if now < loaded.not_before {
         let message = format!("the certificate is not valid before {}", date(loaded.not_before));
-        (Err(problem(reason::CERTIFICATE_NOT_YET_VALID, field, message)), Some(loaded.not_before))
+        (Some(problem(reason::CERTIFICATE_NOT_YET_VALID, field, message)), Some(loaded.not_before))
     } else if now > loaded.not_after {
         let message = format!("the certificate expired at {}", date(loaded.not_after));
-        (Err(problem(reason::CERTIFICATE_EXPIRED, field, message)), None)
+        (Some(problem(reason::CERTIFICATE_EXPIRED, field, message)), None)
     } else {
-        let until = loaded.not_after.saturating_add(1);
-        (Ok(loaded), Some(until))
+        (None, Some(loaded.not_after.saturating_add(1)))
     }
 }
 
-fn read(secret: &Secret, keys: &dyn KeyProvider) -> Result<Loaded, SecretProblem> {
-    if secret.type_.as_deref() != Some(TLS_TYPE) {
+/// Reads a Secret, whether or not its certificate is valid now.
+pub(super) fn read(secret: &Secret, keys: &dyn KeyProvider) -> Result<Loaded, SecretProblem> {
+    if secret.type_.as_deref() != Some(TLS_SECRET_TYPE) {
         return Err(problem(reason::SECRET_TYPE, "type", "the type is not kubernetes.io/tls"));
     }
-    let certificates = certificates(value(secret, CERTIFICATE, "data[tls.crt]")?)?;
-    let key = private_key(value(secret, KEY, "data[tls.key]")?, keys)?;
+    let certificates = certificates(value(secret, TLS_CERTIFICATE, "data[tls.crt]")?)?;
+    let key = private_key(value(secret, TLS_KEY, "data[tls.key]")?, keys)?;
     let parsed = certificates.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(problem(
@@ -240,6 +234,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn date(unix: i64) -> String {
+/// A time as people write it.
+pub(super) fn date(unix: i64) -> String {
     jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
 }

@@ -10,6 +10,7 @@ use super::backend::{BackendKey, parse_reference};
 use super::class::disagreement;
 use super::class_table::ClassTraits;
 use super::created;
+use super::marks::ACME_SOLVER;
 use super::names::{is_label, is_subdomain, parse_host, shown};
 use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
 use super::reason;
@@ -17,9 +18,6 @@ use super::tls::{Claim, read_claims};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::{HostKey, PathType, trim};
-
-/// The label that cert-manager sets on the Ingress and the Service of an HTTP-01 solver.
-const ACME_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
 /// What an Ingress asks for.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -20,9 +20,12 @@ mod class;
 mod class_table;
 mod class_updates;
 mod conflict;
+mod demand;
+mod expiry;
 mod identity;
 mod index;
 mod ingress;
+pub(crate) mod marks;
 mod names;
 mod options;
 mod path;
@@ -37,6 +40,8 @@ mod translator;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use demand::SecretDemand;
+pub use expiry::expiry_warning;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;
 pub use translator::Translator;

@@ -15,13 +15,20 @@ pub struct TranslateOptions {
     pub controller: String,
     /// `namespace/service:port` for requests that no rule matches, below any Ingress' own default backend.
     pub default_backend: Option<String>,
+    /// Warn about a certificate when it expires in less than so many days, and again at three and at one; 0 is never.
+    pub certificate_warning_days: u16,
     /// The base that the ProxyClass of each class overlays.
     pub settings: Settings,
 }
 
 impl Default for TranslateOptions {
     fn default() -> Self {
-        Self { controller: CONTROLLER_NAME.to_owned(), default_backend: None, settings: Settings::default() }
+        Self {
+            controller: CONTROLLER_NAME.to_owned(),
+            default_backend: None,
+            certificate_warning_days: 14,
+            settings: Settings::default(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::expiry;
 use super::names::shown_name;
 use super::reason;
 use super::secrets::SecretState;
@@ -58,7 +59,7 @@ impl Translator {
         let of_hosts = draft.hosts().into_iter().filter_map(|host| self.host_findings.get(host)?.get(name));
         let of_tls = draft.tls_hosts().into_iter().filter_map(|host| self.tls_findings.get(host)?.get(name));
         findings.extend(of_hosts.chain(of_tls).flatten().cloned());
-        Some(ObjectReport::new(key.clone(), findings))
+        Some(ObjectReport::new(key.clone(), findings).of(self.objects.uid(key)))
     }
 
     /// The report of a Secret that an Ingress of ours names, if there is something to say.
@@ -67,7 +68,7 @@ impl Translator {
         let default = default_certificate(state);
         // Who names a Secret that does not exist is told there, but the configuration has no report of its own.
         let by_configuration = state.classes().any(|class| class.is_empty());
-        if !self.objects.secrets.contains_key(&key.name) && !by_configuration {
+        if !state.exists() && !by_configuration {
             return None;
         }
         let mut findings = Vec::new();
@@ -78,7 +79,9 @@ impl Translator {
             let message = "the certificates are not in the order leaf, issuer, issuer's issuer; they are sent in that order";
             findings.push(Finding::info(reason::CERTIFICATE_CHAIN_MENDED, "data[tls.crt]", message));
         }
-        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings))
+        let expires = |message| Finding::warning(reason::CERTIFICATE_EXPIRES, "data[tls.crt]", message);
+        findings.extend(expiry_message(state).map(expires));
+        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings).of(state.uid.as_deref()))
     }
 
     /// The report of a Service that a rule refers to, if there is something to say.
@@ -97,16 +100,22 @@ impl Translator {
                 findings.push(Finding::refused(problem.reason, field, message));
             }
         }
-        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings))
+        (!findings.is_empty()).then(|| ObjectReport::new(key.clone(), findings).of(self.objects.uid(key)))
     }
 }
 
 /// What is wrong with the Secret of a claim, as its Ingress sees it.
 fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
-    let problem = state.problem.as_ref()?;
     let secret = claim.secret.as_ref()?;
+    let Some(problem) = &state.problem else {
+        let message = format!("Secret {}: {}", shown_name(secret), expiry_message(state)?);
+        return Some(Finding::warning(reason::CERTIFICATE_EXPIRES, claim.secret_field.clone(), message));
+    };
     let message = match problem.reason {
-        reason::SECRET_NOT_FOUND | reason::NAME_INVALID => problem.message.clone(),
+        reason::SECRET_NOT_FOUND
+        | reason::SECRET_NOT_READ
+        | reason::SECRET_FORBIDDEN
+        | reason::NAME_INVALID => problem.message.clone(),
         _ => format!("Secret {}: {}", shown_name(secret), problem.message),
     };
     let field = claim.secret_field.clone();
@@ -116,6 +125,11 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
         let message = format!("{message}; requests for its hosts are answered 503 until it can be used");
         Finding::refused(problem.reason, field, message)
     })
+}
+
+fn expiry_message(state: &SecretState) -> Option<String> {
+    let not_after = state.serving.as_ref()?.not_after;
+    Some(expiry::message(not_after, state.warned_days?))
 }
 
 /// Whose default certificate a Secret is, to go on in a message.

@@ -3,6 +3,8 @@
 //!
 //! A Secret that was good keeps serving when it is replaced by one that is not, is deleted or expires: until it is good
 //! again or no Ingress names it any more. This is the one thing that a translation remembers beyond the objects.
+//!
+//! A Secret is parsed when it comes, and what it was parsed from is not kept here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,25 +12,106 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
-use super::identity::{Loaded, SecretProblem, load};
+use super::SecretDemand;
+use super::demand::Changes;
+use super::identity::{Loaded, SecretProblem, judge, read};
 use super::index::NameSet;
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
 use crate::settings::TlsPolicy;
 
+/// What is heard of a Secret.
+#[derive(Clone)]
+pub(super) enum News {
+    /// It is this.
+    Given(Arc<Secret>),
+    /// There is none.
+    Absent,
+    /// It may not be read, and why.
+    Withheld(Arc<str>),
+}
+
+/// What a Secret holds, as far as it is known.
+#[derive(Default)]
+enum Content {
+    /// It was asked for, and there is no answer yet.
+    #[default]
+    Unknown,
+    Absent,
+    Withheld(Arc<str>),
+    Bad(SecretProblem),
+    /// It can serve, while its certificate is valid.
+    Good(Arc<Loaded>),
+}
+
+impl Content {
+    fn good(&self) -> Option<&Loaded> {
+        match self {
+            Self::Good(loaded) => Some(loaded),
+            _ => None,
+        }
+    }
+}
+
 /// One Secret.
 #[derive(Default)]
 pub(super) struct SecretState {
     users: NameSet,
+    content: Content,
+    /// `metadata.uid` of the Secret, if there is one.
+    pub(super) uid: Option<Arc<str>>,
     /// What is served: the Secret as it is, or the last one that was good.
     pub(super) serving: Option<Arc<Loaded>>,
     /// Why the Secret as it is cannot serve.
     pub(super) problem: Option<SecretProblem>,
+    /// The Secret can serve, but its certificate ends in less than so many days.
+    pub(super) warned_days: Option<u16>,
     deadline: Option<i64>,
 }
 
 impl SecretState {
+    /// Whether there is a Secret, good or bad.
+    pub(super) fn exists(&self) -> bool {
+        matches!(self.content, Content::Bad(_) | Content::Good(_))
+    }
+
+    fn take_over(&mut self, news: News, keys: &dyn KeyProvider) {
+        self.uid = match &news {
+            News::Given(secret) => secret.metadata.uid.as_deref().map(Arc::from),
+            News::Absent | News::Withheld(_) => None,
+        };
+        self.content = match news {
+            News::Absent => Content::Absent,
+            News::Withheld(why) => Content::Withheld(why),
+            News::Given(secret) => match read(&secret, keys) {
+                Err(problem) => Content::Bad(problem),
+                Ok(new) => Content::Good(match &self.serving {
+                    // One certificate has one key, so an equal chain needs no new identity.
+                    Some(old) if old.key.cert == new.key.cert => Arc::clone(old),
+                    _ => Arc::new(new),
+                }),
+            },
+        };
+    }
+
+    /// Why the Secret as it is cannot serve now, and when the answer changes by time alone.
+    fn judge(&self, name: &NamespacedName, now: i64) -> (Option<SecretProblem>, Option<i64>) {
+        let (reason, message) = match &self.content {
+            Content::Good(loaded) => return judge(loaded, now),
+            Content::Bad(problem) => return (Some(problem.clone()), None),
+            _ if !is_subdomain(&name.name) => {
+                (reason::NAME_INVALID, format!("{} is not a name of a Secret", shown(&name.name)))
+            }
+            Content::Absent => (reason::SECRET_NOT_FOUND, format!("Secret {name} does not exist")),
+            Content::Withheld(why) => {
+                (reason::SECRET_FORBIDDEN, format!("Secret {name} may not be read: {why}"))
+            }
+            Content::Unknown => (reason::SECRET_NOT_READ, format!("Secret {name} has not been read yet")),
+        };
+        (Some(SecretProblem { reason, field: "", message }), None)
+    }
+
     /// What is served, if the TLS policy allows its key.
     pub(super) fn usable(&self, policy: TlsPolicy) -> Option<&Arc<Loaded>> {
         self.serving.as_ref().filter(|loaded| policy.admits(loaded.strength))
@@ -41,13 +124,27 @@ impl SecretState {
 }
 
 /// All Secrets that are named.
-#[derive(Default)]
 pub(super) struct Secrets {
+    /// How many days before the end of a certificate the first warning comes.
+    warning_days: u16,
     states: BTreeMap<NamespacedName, SecretState>,
     deadlines: BTreeSet<(i64, NamespacedName)>,
+    /// Secrets that may have lost their last user.
+    released: BTreeSet<NamespacedName>,
+    demand: Changes,
 }
 
 impl Secrets {
+    pub(super) fn new(warning_days: u16) -> Self {
+        Self {
+            warning_days,
+            states: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            released: BTreeSet::new(),
+            demand: Changes::default(),
+        }
+    }
+
     pub(super) fn get(&self, name: &NamespacedName) -> Option<&SecretState> {
         self.states.get(name)
     }
@@ -57,32 +154,53 @@ impl Secrets {
         self.states.get(name).into_iter().flat_map(|state| state.users.iter())
     }
 
-    /// Adds an Ingress that names a Secret. Returns whether it is the first one.
+    /// Adds an Ingress that names a Secret. Returns whether nothing is known of the Secret.
     pub(super) fn acquire(&mut self, name: &NamespacedName, user: &NamespacedName) -> bool {
-        let state = self.states.entry(name.clone()).or_default();
-        let first = state.users.is_empty();
-        state.users.insert(user);
-        first
+        if let Some(state) = self.states.get_mut(name) {
+            state.users.insert(user);
+            return false;
+        }
+        self.states.entry(name.clone()).or_default().users.insert(user);
+        if is_subdomain(&name.name) {
+            self.demand.add(name);
+        }
+        true
     }
 
-    /// Takes an Ingress away; with the last one the Secret's key is forgotten.
+    /// Takes an Ingress away. The Secret is forgotten by the next `sweep`, unless another one names it by then: an Ingress
+    /// that replaces another does not have to wait for it.
     pub(super) fn release(&mut self, name: &NamespacedName, user: &NamespacedName) {
-        let Some(state) = self.states.get_mut(name) else { return };
-        state.users.remove(user);
-        if state.users.is_empty() {
-            if let Some(deadline) = state.deadline {
-                self.deadlines.remove(&(deadline, name.clone()));
-            }
-            self.states.remove(name);
+        if let Some(state) = self.states.get_mut(name) {
+            state.users.remove(user);
+            self.released.insert(name.clone());
         }
     }
 
-    /// Secrets whose validity begins or ended by now.
+    /// Forgets the Secrets that nobody names any more, with their keys.
+    pub(super) fn sweep(&mut self) {
+        for name in std::mem::take(&mut self.released) {
+            let Some(state) = self.states.get(&name).filter(|state| state.users.is_empty()) else { continue };
+            if let Some(deadline) = state.deadline {
+                self.deadlines.remove(&(deadline, name.clone()));
+            }
+            self.states.remove(&name);
+            if is_subdomain(&name.name) {
+                self.demand.remove(&name);
+            }
+        }
+    }
+
+    /// Which Secrets are named, as the difference to the last call.
+    pub(super) fn take_demand(&mut self) -> SecretDemand {
+        self.demand.take()
+    }
+
+    /// Secrets whose validity begins, comes to its end or ended by now.
     pub(super) fn due(&self, now: i64) -> impl Iterator<Item = &NamespacedName> {
         self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now).map(|(_, name)| name)
     }
 
-    /// When the next Secret becomes valid or expires.
+    /// When the next Secret becomes valid, is warned about or expires.
     pub(super) fn next_deadline(&self) -> Option<i64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -93,19 +211,24 @@ impl Secrets {
         self.states.iter().filter(move |(_, state)| remembered(state)).map(|(name, _)| name)
     }
 
-    /// Reads a Secret again. Returns whether anything about it changed; does nothing if no Ingress names it.
+    /// Takes news of a Secret over, if there are any, and looks whether it can serve now. Returns whether anything about it
+    /// changed; does nothing if no Ingress names it.
     pub(super) fn evaluate(
         &mut self,
         name: &NamespacedName,
-        secret: Option<&Secret>,
+        news: Option<News>,
         keys: &dyn KeyProvider,
         now: i64,
     ) -> bool {
         let Some(state) = self.states.get_mut(name) else { return false };
-        let (result, deadline) = match secret.filter(|_| is_subdomain(&name.name)) {
-            Some(secret) => load(secret, keys, now),
-            None => (Err(missing(name)), None),
-        };
+        if let Some(news) = news.filter(|_| is_subdomain(&name.name)) {
+            state.take_over(news, keys);
+        }
+        let (problem, deadline) = state.judge(name, now);
+        let validity = state.content.good().filter(|_| problem.is_none()).map(Loaded::validity);
+        let next = validity.and_then(|validity| validity.next_warning(self.warning_days, now));
+        let deadline = next.into_iter().chain(deadline).min();
+        let warned_days = validity.and_then(|validity| validity.warned_days(self.warning_days, now));
         if state.deadline != deadline {
             if let Some(old) = state.deadline {
                 self.deadlines.remove(&(old, name.clone()));
@@ -113,30 +236,14 @@ impl Secrets {
             self.deadlines.extend(deadline.map(|new| (new, name.clone())));
             state.deadline = deadline;
         }
-        let before = state.problem.take();
-        match result {
-            Ok(new) => {
-                // One certificate has one key, so an equal chain needs no new identity.
-                let same = state.serving.as_ref().is_some_and(|old| old.key.cert == new.key.cert);
-                if !same {
-                    state.serving = Some(Arc::new(new));
-                }
-                !same || before.is_some()
-            }
-            Err(problem) => {
-                let changed = before.as_ref() != Some(&problem);
-                state.problem = Some(problem);
-                changed
-            }
+        let mut changed = state.problem != problem || state.warned_days != warned_days;
+        (state.problem, state.warned_days) = (problem, warned_days);
+        if let (None, Content::Good(loaded)) = (&state.problem, &state.content)
+            && state.serving.as_ref().is_none_or(|serving| !Arc::ptr_eq(serving, loaded))
+        {
+            state.serving = Some(Arc::clone(loaded));
+            changed = true;
         }
+        changed
     }
-}
-
-fn missing(name: &NamespacedName) -> SecretProblem {
-    let (reason, message) = if is_subdomain(&name.name) {
-        (reason::SECRET_NOT_FOUND, format!("Secret {name} does not exist"))
-    } else {
-        (reason::NAME_INVALID, format!("{} is not a name of a Secret", shown(&name.name)))
-    };
-    SecretProblem { reason, field: "", message }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
-use super::identity::load;
+use super::identity::{judge, read};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::Identity;
@@ -16,7 +16,10 @@ pub fn read_identity(
     keys: &dyn KeyProvider,
     now: i64,
 ) -> Result<Identity, Finding> {
-    let loaded = load(secret, keys, now).0;
+    let loaded = read(secret, keys).and_then(|loaded| match judge(&loaded, now).0 {
+        None => Ok(loaded),
+        Some(problem) => Err(problem),
+    });
     let loaded =
         loaded.map_err(|problem| Finding::refused(problem.reason, problem.field, problem.message))?;
     Ok(Identity::of(name, &loaded, Vec::new()))

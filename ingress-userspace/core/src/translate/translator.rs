@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use rustls::crypto::KeyProvider;
 
-use super::TranslateOptions;
-use super::backend::{BackendKey, SERVICE_LABEL, resolve};
+use super::backend::{BackendKey, resolve};
 use super::class::Classes;
 use super::class_table::ClassTable;
 use super::conflict::{Findings, HostTls, settle_host};
 use super::index::{Index, NameSet};
 use super::ingress::{Draft, is_acme_solver, read};
+use super::marks::SERVICE_NAME;
 use super::reports::Reports;
-use super::secrets::Secrets;
+use super::secrets::{News, Secrets};
 use super::slots::{Outcome, Slots};
+use super::{SecretDemand, TranslateOptions};
 use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey, ObjectSet};
 use crate::report::ObjectReport;
 use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
@@ -28,6 +29,8 @@ use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
 pub struct Translator {
     pub(super) options: TranslateOptions,
     keys: &'static dyn KeyProvider,
+    /// Whether Secrets come only when they are demanded. Then none is kept.
+    on_demand: bool,
     pub(super) objects: ObjectSet,
     pub(super) classes: Classes,
     pub(super) class_table: ClassTable,
@@ -66,7 +69,8 @@ pub(super) struct Stale {
     pub(super) certificates: BTreeSet<Arc<str>>,
     pub(super) class_reports: bool,
     pub(super) ingresses: BTreeSet<NamespacedName>,
-    pub(super) secrets: BTreeSet<NamespacedName>,
+    /// Secrets to look at, with what is heard of them.
+    pub(super) secrets: BTreeMap<NamespacedName, Option<News>>,
     pub(super) services: BTreeSet<NamespacedName>,
     pub(super) backends: BTreeSet<BackendKey>,
     pub(super) tls: BTreeSet<HostKey>,
@@ -84,6 +88,7 @@ impl Stale {
 impl Translator {
     /// A translator that has seen no object. `keys` reads the private keys of Secrets.
     pub fn new(options: TranslateOptions, keys: &'static dyn KeyProvider) -> Self {
+        let warning_days = options.certificate_warning_days;
         let class_table = ClassTable::new(options.settings.clone());
         let (hosts, tls_hosts) = (Arc::default(), Arc::default());
         let table = RoutingTable::new(
@@ -96,13 +101,14 @@ impl Translator {
         let mut translator = Self {
             options,
             keys,
+            on_demand: false,
             objects: ObjectSet::default(),
             classes: Classes::default(),
             class_table,
             class_certificates: BTreeMap::new(),
             drafts: BTreeMap::new(),
             slots: Slots::default(),
-            secrets: Secrets::default(),
+            secrets: Secrets::new(warning_days),
             class_users: Index::default(),
             service_users: Index::default(),
             host_users: Index::default(),
@@ -129,15 +135,38 @@ impl Translator {
         translator
     }
 
+    /// Expects Secrets only when they are demanded: `take_demand` says which. None is kept beyond what it was parsed to, so
+    /// each that is demanded has to be given, also if it was given before.
+    #[must_use]
+    pub fn secrets_on_demand(mut self) -> Self {
+        self.on_demand = true;
+        self
+    }
+
+    /// Which Secrets the Ingresses of ours name, as the difference to the last call. Names that no Secret can have are not
+    /// among them.
+    pub fn take_demand(&mut self) -> SecretDemand {
+        self.secrets.take_demand()
+    }
+
+    /// Whether an Ingress of ours names this Secret.
+    pub fn names_secret(&self, name: &NamespacedName) -> bool {
+        self.secrets.get(name).is_some()
+    }
+
     /// Applies changes and returns the table that follows. `now` is the time in Unix seconds. The generation rises only if
-    /// the table differs from the last one. Without changes, it looks whether certificates became valid or expired.
+    /// the table differs from the last one. Without changes, it looks whether certificates became valid, expire soon or
+    /// expired.
     pub fn apply(&mut self, changes: Vec<Change>, now: i64) -> Arc<RoutingTable> {
         for change in changes {
             self.absorb(change);
         }
-        self.stale.secrets.extend(self.secrets.due(now).cloned());
+        for name in self.secrets.due(now) {
+            self.stale.secrets.entry(name.clone()).or_default();
+        }
         self.select_classes();
         self.read_ingresses();
+        self.secrets.sweep();
         self.load_secrets(now);
         self.bind_certificates();
         self.resolve_backends();
@@ -155,7 +184,8 @@ impl Translator {
         self.reports.all()
     }
 
-    /// When the validity of a certificate begins or ends next, in Unix seconds: `apply` should be called by then.
+    /// When the validity of a certificate begins or ends next, or a warning ahead of its end begins, in Unix seconds:
+    /// `apply` should be called by then.
     pub fn next_deadline(&self) -> Option<i64> {
         self.secrets.next_deadline()
     }
@@ -172,19 +202,25 @@ impl Translator {
 
     /// Takes a change over and marks what is read directly from the object.
     fn absorb(&mut self, change: Change) {
-        let key = match &change {
-            Change::Upsert(object) => object.key(),
-            Change::Delete(key) => key.clone(),
-        };
+        let key = change.key();
         let new = match &change {
             Change::Upsert(object) => Some(object),
-            Change::Delete(_) => None,
+            Change::Delete(_) | Change::Withheld(..) => None,
         };
         let name = &key.name;
+        if new.and_then(Object::uid) != self.objects.uid(&key) {
+            // The same words may be about another object of that name.
+            self.stale.reports.insert(key.clone());
+        }
         match key.kind {
             Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
             Kind::IngressClass | Kind::ProxyClass => self.stale.classes = true,
-            Kind::Secret => drop(self.stale.secrets.insert(name.clone())),
+            Kind::Secret => {
+                self.stale.secrets.insert(name.clone(), news(&change));
+                if self.on_demand {
+                    return;
+                }
+            }
             Kind::Service => {
                 let after = matches!(new, Some(Object::Service(new)) if is_acme_solver(&new.metadata));
                 if after != is_solver(&self.objects, name) {
@@ -245,7 +281,11 @@ impl Translator {
         }
         for secret in draft.secrets() {
             if self.secrets.acquire(secret, name) {
-                self.stale.secrets.insert(secret.clone());
+                let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
+                    Some(secret) => News::Given(Arc::clone(secret)),
+                    None => News::Absent,
+                });
+                self.stale.secrets.entry(secret.clone()).or_insert(given);
             }
         }
         for secret in old.secrets().difference(&draft.secrets()) {
@@ -269,9 +309,8 @@ impl Translator {
     }
 
     fn load_secrets(&mut self, now: i64) {
-        for name in mem::take(&mut self.stale.secrets) {
-            let secret = self.objects.secrets.get(&name).map(|secret| &**secret);
-            if !self.secrets.evaluate(&name, secret, self.keys, now) {
+        for (name, news) in mem::take(&mut self.stale.secrets) {
+            if !self.secrets.evaluate(&name, news, self.keys, now) {
                 continue;
             }
             self.stale.identities.insert(name.clone());
@@ -364,6 +403,16 @@ impl Translator {
     }
 }
 
+/// What a change says of a Secret.
+fn news(change: &Change) -> Option<News> {
+    match change {
+        Change::Upsert(Object::Secret(secret)) => Some(News::Given(Arc::clone(secret))),
+        Change::Upsert(_) => None,
+        Change::Delete(_) => Some(News::Absent),
+        Change::Withheld(_, why) => Some(News::Withheld(Arc::clone(why))),
+    }
+}
+
 fn is_solver(objects: &ObjectSet, service: &NamespacedName) -> bool {
     objects.services.get(service).is_some_and(|service| is_acme_solver(&service.metadata))
 }
@@ -371,7 +420,7 @@ fn is_solver(objects: &ObjectSet, service: &NamespacedName) -> bool {
 /// The Service that a slice belongs to.
 fn slice_service(objects: &ObjectSet, slice: &NamespacedName) -> Option<NamespacedName> {
     let labels = objects.endpoint_slices.get(slice)?.metadata.labels.as_ref()?;
-    Some(NamespacedName::new(Arc::clone(&slice.namespace), labels.get(SERVICE_LABEL)?.as_str()))
+    Some(NamespacedName::new(Arc::clone(&slice.namespace), labels.get(SERVICE_NAME)?.as_str()))
 }
 
 pub(super) fn users_of<'d>(

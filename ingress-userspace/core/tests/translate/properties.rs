@@ -21,12 +21,12 @@ fn options(allow_plaintext: bool) -> TranslateOptions {
     options
 }
 
-fn translator(allow_plaintext: bool) -> Translator {
+pub(crate) fn translator(allow_plaintext: bool) -> Translator {
     Translator::new(options(allow_plaintext), rustls::crypto::aws_lc_rs::default_provider().key_provider)
 }
 
 /// Everything that can be seen of a table but its number.
-fn text(table: &RoutingTable) -> String {
+pub(crate) fn text(table: &RoutingTable) -> String {
     let mut text = table.to_string();
     for identity in table.identities() {
         writeln!(text, "{identity:?}").unwrap();

@@ -1,0 +1,16 @@
+//! The labels, annotations and keys of objects that translation reads, in one list: whatever is not here may be trimmed.
+
+/// On an IngressClass: Ingresses that name no class get this one.
+pub(crate) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+/// On an Ingress: the older way to name a class. The API reference asks controllers to go on honouring it.
+pub(crate) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+/// On the Ingress or the Service of an HTTP-01 solver, as cert-manager sets it.
+pub(crate) const ACME_SOLVER: &str = "acme.cert-manager.io/http01-solver";
+/// On an EndpointSlice: its Service.
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The type of Secrets that hold a certificate.
+pub(crate) const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
+/// In such a Secret: the chain of certificates.
+pub(crate) const TLS_CERTIFICATE: &str = "tls.crt";
+/// In such a Secret: the private key.
+pub(crate) const TLS_KEY: &str = "tls.key";

@@ -1,0 +1,37 @@
+//! What is to be told next: at most one change per object, the last.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use ingress_core::objects::{Change, Kind, ObjectKey};
+
+/// Changes that wait for the next batch.
+#[derive(Default)]
+pub(super) struct Pending {
+    changes: HashMap<ObjectKey, Change, RandomState>,
+    secrets: usize,
+}
+
+impl Pending {
+    pub(super) fn push(&mut self, change: Change) {
+        let key = change.key();
+        let is_secret = key.kind == Kind::Secret;
+        if self.changes.insert(key, change).is_none() && is_secret {
+            self.secrets += 1;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// How many of the changes are about Secrets.
+    pub(super) fn secrets(&self) -> usize {
+        self.secrets
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Change> {
+        self.secrets = 0;
+        std::mem::take(&mut self.changes).into_values().collect()
+    }
+}
