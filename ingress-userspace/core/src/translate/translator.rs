@@ -280,13 +280,7 @@ impl Translator {
             self.slots.release(backend, name);
         }
         for secret in draft.secrets() {
-            if self.secrets.acquire(secret, name) {
-                let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
-                    Some(secret) => News::Given(Arc::clone(secret)),
-                    None => News::Absent,
-                });
-                self.stale.secrets.entry(secret.clone()).or_insert(given);
-            }
+            self.use_secret(secret, name);
         }
         for secret in old.secrets().difference(&draft.secrets()) {
             self.secrets.release(secret, name);
@@ -305,6 +299,17 @@ impl Translator {
         self.stale.report(Kind::Ingress, name);
         if let Some(new) = new {
             self.drafts.insert(name.clone(), new);
+        }
+    }
+
+    /// Adds an Ingress or a class that names a Secret.
+    pub(super) fn use_secret(&mut self, secret: &NamespacedName, user: &NamespacedName) {
+        if self.secrets.acquire(secret, user) {
+            let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
+                Some(secret) => News::Given(Arc::clone(secret)),
+                None => News::Absent,
+            });
+            self.stale.secrets.entry(secret.clone()).or_insert(given);
         }
     }
 
