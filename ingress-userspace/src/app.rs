@@ -5,14 +5,16 @@ use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
-use crate::cli::{Check, Cli, Command, EXIT_REFUSED, Explain};
-use crate::commands::{check, explain};
+use crate::cli::{Check, Cli, Cluster, Command, Dump, EXIT_REFUSED, Explain};
+use crate::commands::{Objects, check, dump, explain};
 use crate::config::Config;
+use crate::control::api::Namespaces;
 use crate::serve;
-use crate::sys::clock::SystemClock;
+use crate::sys::clock::{Clock, SystemClock};
 
 /// Runs the command line. Wrong usage exits with 2 before anything is done.
 pub fn main() -> ExitCode {
@@ -23,6 +25,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check(arguments) => run_check(&arguments),
         Command::Explain(arguments) => run_explain(&arguments).map(|text| say(&text)),
+        Command::Dump(arguments) => run_dump(&arguments),
         Command::Version => {
             say(&format!("penstock {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())
@@ -60,20 +63,47 @@ fn load_config(path: Option<&Path>) -> Result<Config, String> {
     path.map_or_else(|| Ok(Config::default()), |path| Config::load(path).map_err(text))
 }
 
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// A directory if one is named, else the cluster.
+fn objects<'a>(manifests: Option<&'a Path>, cluster: &Cluster) -> Objects<'a> {
+    match manifests {
+        Some(directory) => Objects::Directory(directory),
+        None => Objects::Cluster(Namespaces::new(&cluster.watch_namespaces)),
+    }
+}
+
 fn run_check(arguments: &Check) -> Result<(), String> {
     let config = load_config(arguments.config.as_deref())?;
-    let checked = check::check(&arguments.manifests, &config, &SystemClock).map_err(text)?;
+    let objects = objects(arguments.manifests.as_deref(), &arguments.cluster);
+    let checked = check::check(&objects, &config, &clock())?;
     say(&checked.text);
     if checked.refused { Err("something is refused".to_owned()) } else { Ok(()) }
 }
 
 fn run_explain(arguments: &Explain) -> Result<String, String> {
-    match (&arguments.manifests, arguments.admin.first()) {
-        (Some(directory), _) => {
+    let by_objects = arguments.by_cluster || arguments.manifests.is_some();
+    match arguments.admin.first() {
+        _ if by_objects => {
             let config = load_config(arguments.config.as_deref())?;
-            explain::explain_directory(directory, &arguments.url, &config, &SystemClock)
+            let objects = objects(arguments.manifests.as_deref(), &arguments.cluster);
+            explain::explain_objects(&objects, &arguments.url, &config, &clock())
         }
-        (None, Some(admin)) => explain::explain_running(*admin, &arguments.url),
-        (None, None) => Err("name --manifests DIR or --admin ADDR".to_owned()),
+        Some(admin) => explain::explain_running(*admin, &arguments.url),
+        None => Err("name --manifests DIR, --cluster or --admin ADDR".to_owned()),
     }
+}
+
+fn run_dump(arguments: &Dump) -> Result<(), String> {
+    let dumped = if let Some(admin) = arguments.admin {
+        dump::dump_running(admin)?
+    } else {
+        let config = load_config(arguments.config.as_deref())?;
+        let objects = objects(arguments.manifests.as_deref(), &arguments.cluster);
+        dump::dump_objects(&objects, &config, &clock())?
+    };
+    say(&dumped.text);
+    if dumped.complete { Ok(()) } else { Err("not everything could be read; see the problems".to_owned()) }
 }

@@ -23,12 +23,14 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve what the manifests describe until SIGTERM or SIGINT.
+    /// Serve what the Kubernetes API server, or a directory of manifests, describes, until SIGTERM or SIGINT.
     Serve(Serve),
-    /// Print what Penstock thinks of a directory of manifests; exit 1 if it refuses anything.
+    /// Print what Penstock thinks of a directory of manifests, or of the cluster; exit 1 if it refuses anything.
     Check(Check),
     /// Say which rule, backend, certificate and policies serve a URL, and why others do not.
     Explain(Explain),
+    /// Print the routing table and all reports as JSON, without any secret.
+    Dump(Dump),
     /// Print the version.
     Version,
 }
@@ -36,9 +38,13 @@ pub enum Command {
 /// `penstock serve`
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Directory of Kubernetes manifests (YAML or JSON), watched for changes.
+    /// Directory of Kubernetes manifests (YAML or JSON), watched for changes. Without it, the objects are those of the
+    /// Kubernetes API server: of the current context of KUBECONFIG, else of the cluster that Penstock runs in.
     #[arg(long, value_name = "DIR", env = "PENSTOCK_MANIFESTS")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+    /// Which part of the cluster is read.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Address for plain HTTP: redirects and ACME challenges. Repeatable.
     #[arg(
         long,
@@ -77,12 +83,30 @@ pub struct Serve {
     pub writeback: WritebackFlags,
 }
 
+/// Which part of the cluster is read.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Cluster {
+    /// Read Ingresses, Services, EndpointSlices and Secrets of this namespace only. Repeatable; without it, of all
+    /// namespaces.
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NS",
+        env = "PENSTOCK_WATCH_NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
+}
+
 /// `penstock check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Directory of Kubernetes manifests.
+    /// Directory of Kubernetes manifests. Without it, the cluster is checked: of the current context of KUBECONFIG, else
+    /// the one that Penstock runs in.
     #[arg(short = 'f', long = "manifests", value_name = "DIR", env = "PENSTOCK_MANIFESTS")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+    /// Which part of the cluster is read.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Configuration file (YAML).
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
     pub config: Option<PathBuf>,
@@ -96,6 +120,12 @@ pub struct Explain {
     /// Explain by a directory of manifests, instead of asking a running Penstock.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// Explain by what the Kubernetes API server holds, instead of asking a running Penstock.
+    #[arg(long = "cluster", conflicts_with = "manifests")]
+    pub by_cluster: bool,
+    /// Which part of the cluster is read.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Ask a running Penstock at its admin address; of several, the first.
     #[arg(
         long,
@@ -105,7 +135,31 @@ pub struct Explain {
         default_value = "127.0.0.1:9090"
     )]
     pub admin: Vec<SocketAddr>,
-    /// Configuration file (YAML), with --manifests.
+    /// Configuration file (YAML), with --manifests or --cluster.
+    #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// `penstock dump`
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// Of a directory of Kubernetes manifests.
+    #[arg(short = 'f', long = "manifests", value_name = "DIR", env = "PENSTOCK_MANIFESTS")]
+    pub manifests: Option<PathBuf>,
+    /// Of a running Penstock, by its admin address. Without this and --manifests, of the cluster: of the current context
+    /// of KUBECONFIG, else the one that Penstock runs in.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:9090",
+        conflicts_with = "manifests"
+    )]
+    pub admin: Option<SocketAddr>,
+    /// Which part of the cluster is read.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Configuration file (YAML); not with --admin.
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
     pub config: Option<PathBuf>,
 }
@@ -132,7 +186,35 @@ mod tests {
 
     #[test]
     fn usage_errors_exit_with_2() {
-        let error = Cli::try_parse_from(["penstock", "serve"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        for args in [
+            &["penstock", "serve", "--manifests"][..],
+            &["penstock", "explain", "https://h/", "--cluster", "--manifests", "d"],
+            &["penstock", "dump", "-f", "d", "--admin"],
+            &["penstock", "serve", "--unknown"],
+        ] {
+            let error = Cli::try_parse_from(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_dump_may_be_of_the_usual_admin_address() {
+        let parse = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Dump(dump) => dump.admin,
+            _ => panic!(),
+        };
+        assert_eq!(parse(&["penstock", "dump"]), None);
+        assert_eq!(parse(&["penstock", "dump", "--admin"]), Some("127.0.0.1:9090".parse().unwrap()));
+        assert_eq!(
+            parse(&["penstock", "dump", "--admin", "127.0.0.1:1"]),
+            Some("127.0.0.1:1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn namespaces_are_repeatable() {
+        let args = ["penstock", "serve", "--watch-namespace", "a", "--watch-namespace", "b,c"];
+        let Command::Serve(serve) = Cli::try_parse_from(args).unwrap().command else { panic!() };
+        assert_eq!(serve.cluster.watch_namespaces, ["a", "b", "c"]);
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,13 +20,15 @@ use crate::admin;
 use crate::app::text;
 use crate::cli::Serve;
 use crate::config::Config;
+use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
-use crate::control::{self, DefaultCertificate, Published};
+use crate::control::{self, DefaultCertificate, ObjectSource, Published};
 use crate::inspect;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
 use crate::sys::clock::{Clock, SystemClock};
-use crate::telemetry::metrics::{Listener, Metrics};
+use crate::sys::rng::SplitMix64;
+use crate::telemetry::metrics::{Listener, Metrics, SourceTotals};
 use crate::telemetry::{self, Options};
 use crate::tls::{self, DefaultIdentity, key_provider};
 use crate::worker::{self, Shared};
@@ -51,6 +54,7 @@ async fn serve(
     clock: Arc<dyn Clock>,
 ) -> Result<(), String> {
     let mut signals = Signals::new()?;
+    let source = Source::new(arguments, &clock).await?;
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
     let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &*clock).map_err(text)?);
@@ -67,7 +71,7 @@ async fn serve(
         phase,
         https_port: listeners.https_port,
     });
-    let control = tokio::spawn(control_loop(arguments, &shared));
+    let control = tokio::spawn(control_loop(source, Arc::clone(&shared)));
     let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
     for address in admin.addresses() {
         tracing::info!(kind = "admin", %address, "listening");
@@ -92,19 +96,49 @@ async fn serve(
     Ok(())
 }
 
+/// Where the objects come from.
+enum Source {
+    Directory(PathBuf),
+    Api(Box<ApiSource>),
+}
+
+impl Source {
+    /// The directory that is named, else the API server.
+    async fn new(arguments: &Serve, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+        if let Some(directory) = &arguments.manifests {
+            return Ok(Self::Directory(directory.clone()));
+        }
+        let server = ApiServer::infer().await?;
+        tracing::info!(url = server.url, "reading from the Kubernetes API server");
+        let namespaces = Namespaces::new(&arguments.cluster.watch_namespaces);
+        let source = ApiSource::new(&server, &namespaces, Arc::clone(clock), &SplitMix64::new());
+        Ok(Self::Api(Box::new(source)))
+    }
+}
+
 /// The control plane's part, until the process drains for good.
-fn control_loop(arguments: &Serve, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+async fn control_loop(source: Source, shared: Arc<Shared>) {
+    match source {
+        Source::Directory(directory) => control(ManifestDirectory::new(directory), &shared).await,
+        Source::Api(api) => {
+            let state = api.state();
+            shared.metrics.observe_source(move || SourceTotals::of(&state));
+            control(*api, &shared).await;
+        }
+    }
+}
+
+async fn control(source: impl ObjectSource, shared: &Shared) {
     let translator = Translator::new(shared.config.options.clone(), key_provider());
     let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
         .warned(shared.config.options.certificate_warning_days);
-    let source = ManifestDirectory::new(arguments.manifests.clone());
     let mut phase = shared.phase.clone();
     let stopped = async move {
         // An error means that the sender is gone: the process is ending.
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
     };
     let (published, clock) = (Arc::clone(&shared.published), Arc::clone(&shared.clock));
-    control::publish::run(source, translator, default, published, clock, stopped)
+    control::publish::run(source, translator, default, published, clock, stopped).await;
 }
 
 /// Lets what runs finish, within bounds.

@@ -4,16 +4,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use penstock::commands::Objects;
 use penstock::commands::check::check;
-use penstock::commands::explain::explain_directory;
+use penstock::commands::explain::explain_objects;
 use penstock::config::Config;
-use penstock::sys::clock::SystemClock;
+use penstock::sys::clock::{Clock, SystemClock};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata:\n  name: penstock\nspec:\n  controller: penstock.dev/ingress-controller\n";
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  ports:\n  - {name: http, port: 80}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web-1\n  labels: {kubernetes.io/service-name: web}\naddressType: IPv4\nports:\n- {name: http, port: 8080}\nendpoints:\n- addresses: [10.0.0.1]\n- addresses: [10.0.0.2]\n";
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
 
 fn ingress(name: &str, class: &str, tls: bool, paths: &[(&str, &str)]) -> String {
     let tls = if tls { "  tls:\n  - hosts: [shop.example]\n    secretName: shop\n" } else { "" };
@@ -64,7 +70,7 @@ fn a_good_directory_is_accepted() {
         ("e.yaml", &other),
     ];
     let directory = directory(&files);
-    let checked = check(directory.path(), &Config::default(), &SystemClock).unwrap();
+    let checked = check(&Objects::Directory(directory.path()), &Config::default(), &clock()).unwrap();
     assert!(!checked.refused, "{}", checked.text);
     assert_eq!(
         shown(&checked.text, directory.path()),
@@ -81,7 +87,7 @@ fn a_refusal_is_one_line_and_the_exit_code() {
     let broken = "apiVersion: v1\nkind: Service\nmetadata:\n  name: bad\nspec:\n  ports:\n  - port: http\n";
     let directory =
         directory(&[("a.yaml", CLASS), ("b.yaml", SERVICE), ("c.yaml", &plain), ("d.yaml", broken)]);
-    let checked = check(directory.path(), &Config::default(), &SystemClock).unwrap();
+    let checked = check(&Objects::Directory(directory.path()), &Config::default(), &clock()).unwrap();
     assert!(checked.refused);
     let lines = shown(&checked.text, directory.path());
     let expected = "REFUSED d.yaml:7 Service default/bad spec.ports[0].port: invalid type: string \"http\", expected i32";
@@ -93,7 +99,9 @@ fn a_refusal_is_one_line_and_the_exit_code() {
 
 #[test]
 fn a_directory_that_is_not_there_is_refused() {
-    let checked = check(Path::new("/nonexistent/manifests"), &Config::default(), &SystemClock).unwrap();
+    let checked =
+        check(&Objects::Directory(Path::new("/nonexistent/manifests")), &Config::default(), &clock())
+            .unwrap();
     assert!(checked.refused);
     assert!(checked.text.starts_with("REFUSED /nonexistent/manifests: the directory cannot be read: "));
 }
@@ -104,7 +112,8 @@ fn an_explanation_tells_who_serves_and_who_does_not() {
         ingress("shop", "penstock", true, &[("/", "Prefix"), ("/cart", "Prefix"), ("/cart/x", "Exact")]);
     let directory =
         directory(&[("a.yaml", CLASS), ("b.yaml", SERVICE), ("c.yaml", &site), ("d.yaml", &secret())]);
-    let explain = |url: &str| explain_directory(directory.path(), url, &Config::default(), &SystemClock);
+    let explain =
+        |url: &str| explain_objects(&Objects::Directory(directory.path()), url, &Config::default(), &clock());
 
     let text = explain("https://shop.example/cart/./items?x").unwrap();
     let lines: Vec<_> = text.lines().collect();

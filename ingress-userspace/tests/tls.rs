@@ -13,8 +13,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use penstock::control::publish::translate_once;
-use penstock::control::{DefaultCertificate, Published};
+use penstock::control::once::{Translated, translate_all};
+use penstock::control::{Batch, DefaultCertificate, Published};
 use penstock::sys::clock::{Clock, SystemClock};
 use penstock::tls::{DefaultIdentity, key_provider, provider, server_config, suite_name, tls_version_name};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
@@ -382,12 +382,14 @@ fn the_default_certificate_follows_its_secret() {
 #[test]
 fn a_table_can_be_made_once() {
     let default = Arc::new(DefaultIdentity::new(&settings::Tls::default(), &SystemClock).unwrap());
-    let (table, reports) = translate_once(
+    let changes = vec![class(), ingress("shop", "shop.example", "missing")];
+    let Translated { table, reports, ingresses, .. } = translate_all(
+        Batch { changes, ..Batch::default() },
         Translator::new(TranslateOptions::default(), key_provider()),
         DefaultCertificate::new(default, key_provider()),
-        vec![class(), ingress("shop", "shop.example", "missing")],
         &SystemClock,
     );
+    assert_eq!(ingresses, 1);
     assert!(table.route("shop.example", "/").expect("a rule").denied.is_some());
     assert!(!reports.iter().all(ingress_core::report::ObjectReport::accepted));
 }

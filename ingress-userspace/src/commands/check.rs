@@ -1,15 +1,15 @@
 //! `penstock check`: what would be refused, for a pipeline that runs before anything is applied.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::sync::Arc;
 
 use ingress_core::objects::Kind;
 use ingress_core::report::Severity;
 
-use super::{Loaded, load};
+use super::Objects;
+use super::load::Loaded;
 use crate::config::Config;
 use crate::sys::clock::Clock;
-use crate::tls::TlsError;
 
 /// The outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +20,12 @@ pub struct Checked {
     pub refused: bool,
 }
 
-/// Reads a directory of manifests as `penstock serve` would, and tells what it would serve and what not.
+/// Reads objects as `penstock serve` would, and tells what it would serve and what not.
 ///
-/// Lines begin with REFUSED, WARNING, INFO or ACCEPTED; then follow the file and line if the manifest cannot be read,
-/// the object, the field, and after a colon the message.
-pub fn check(directory: &Path, config: &Config, clock: &dyn Clock) -> Result<Checked, TlsError> {
-    Ok(write(&load(directory, config, clock)?))
+/// Lines begin with REFUSED, WARNING, INFO or ACCEPTED; then follow the file and line, or the API server, if something
+/// cannot be read, the object, the field, and after a colon the message.
+pub fn check(objects: &Objects<'_>, config: &Config, clock: &Arc<dyn Clock>) -> Result<Checked, String> {
+    Ok(write(&Loaded::read(objects, config, clock)?))
 }
 
 fn write(loaded: &Loaded) -> Checked {
@@ -60,7 +60,7 @@ fn write(loaded: &Loaded) -> Checked {
         text,
         "{accepted} of {ours} Ingresses accepted{others}, {refused} refusals, {warnings} warnings"
     );
-    Checked { text, refused: refused > 0 }
+    Checked { text, refused: refused > 0 || !loaded.complete }
 }
 
 // Writing to a String does not fail, here and above.

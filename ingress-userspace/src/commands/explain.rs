@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 
 use ingress_core::http::{normalize_path, parse_authority};
 use ingress_core::table::{Candidate, Denied, Identity, RoutingTable, Rule, Verdict};
 
-use super::{certificate, fetch, load};
+use super::load::Loaded;
+use super::{Objects, certificate, fetch};
 use crate::config::Config;
 use crate::sys::clock::Clock;
 
@@ -17,14 +18,14 @@ const MAX_URL: usize = 64 * 1024;
 /// Rules that do not serve, told one by one.
 const MAX_OTHERS: usize = 100;
 
-/// Explains a URL by a directory of manifests; the error says what is wrong with the URL or the configuration.
-pub fn explain_directory(
-    directory: &Path,
+/// Explains a URL by objects; the error says what is wrong with the URL, the configuration or the cluster.
+pub fn explain_objects(
+    objects: &Objects<'_>,
     url: &str,
     config: &Config,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
 ) -> Result<String, String> {
-    let loaded = load(directory, config, clock).map_err(|error| error.to_string())?;
+    let loaded = Loaded::read(objects, config, clock)?;
     let mut text = explain_text(&loaded.table, &loaded.default.current(), url, config)?;
     // A manifest that cannot be read may be the answer to the question.
     for problem in &loaded.problems {

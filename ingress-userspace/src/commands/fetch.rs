@@ -7,13 +7,18 @@ use std::time::Duration;
 
 /// For the connection, and for each step after it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest answer that is read.
-const MAX_ANSWER: u64 = 4 << 20;
+/// The largest answer that is read: a table of tens of thousands of rules.
+const MAX_ANSWER: u64 = 256 << 20;
 
 /// `GET /explain?url=…`
 pub(super) fn explain(admin: SocketAddr, url: &str) -> Result<String, String> {
+    page(admin, &format!("/explain?url={}", encode(url)))
+}
+
+/// A page of the admin server.
+pub(super) fn page(admin: SocketAddr, target: &str) -> Result<String, String> {
     let admin = reachable(admin);
-    let answer = get(admin, &format!("/explain?url={}", encode(url))).map_err(|error| {
+    let answer = get(admin, target).map_err(|error| {
         format!("cannot ask {admin}: {error}; is Penstock running, and is that its --admin address?")
     })?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the admin port did not answer in HTTP")?;

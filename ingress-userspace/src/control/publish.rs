@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use ingress_core::objects::Change;
 use ingress_core::report::ObjectReport;
 use ingress_core::table::RoutingTable;
-use ingress_core::translate::{SecretDemand, Translator};
+use ingress_core::translate::Translator;
 use tokio::sync::watch;
 
 use super::findings::FindingsLog;
 use super::hold::Hold;
+use super::maker::{Made, Maker, make, unix};
 use super::{Batch, DefaultCertificate, ObjectSource, SourceProblem};
 use crate::sys::clock::Clock;
 
@@ -197,89 +197,4 @@ impl Publisher {
             tracing::info!(generation = after, "published a routing table");
         }
     }
-}
-
-fn unix(clock: &dyn Clock) -> i64 {
-    i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
-}
-
-/// What makes tables.
-struct Maker {
-    translator: Translator,
-    default: DefaultCertificate,
-}
-
-/// What it made.
-struct Made {
-    table: Arc<RoutingTable>,
-    reports: Vec<ObjectReport>,
-    demand: SecretDemand,
-}
-
-impl Maker {
-    /// A maker for the objects of a kind of source.
-    fn new<S: ObjectSource>(translator: Translator, default: DefaultCertificate) -> Self {
-        let translator = if S::SECRETS_ON_DEMAND { translator.secrets_on_demand() } else { translator };
-        Self { translator, default }
-    }
-
-    fn is_due(&self, now: i64) -> bool {
-        self.translator.next_deadline().is_some_and(|deadline| deadline <= now)
-            || self.default.depends_on_time(now)
-    }
-
-    fn apply(&mut self, changes: Vec<Change>, now: i64) -> Made {
-        self.default.observe(&changes);
-        self.default.evaluate(now);
-        let table = self.translator.apply(changes, now);
-        let mut reports = self.translator.reports();
-        self.default.report(&mut reports);
-        Made { table, reports, demand: self.demand() }
-    }
-
-    /// Which Secrets anybody needs.
-    fn demand(&mut self) -> SecretDemand {
-        let (routes, default) = (self.translator.take_demand(), self.default.take_demand());
-        let mut demand = SecretDemand {
-            added: [routes.added, default.added].concat(),
-            removed: [routes.removed, default.removed].concat(),
-        };
-        demand.removed.retain(|name| !self.translator.names_secret(name) && !self.default.names_secret(name));
-        for names in [&mut demand.added, &mut demand.removed] {
-            names.sort();
-            names.dedup();
-        }
-        demand
-    }
-}
-
-/// Applies changes on another thread: a first table of thousands of objects takes a while, in which probes are answered.
-/// `None` if that has failed, which leaves no maker.
-async fn make(maker: &mut Option<Maker>, changes: Vec<Change>, now: i64) -> Option<Made> {
-    let mut owned = maker.take()?;
-    let work = tokio::task::spawn_blocking(move || {
-        let made = owned.apply(changes, now);
-        (owned, made)
-    });
-    match work.await {
-        Ok((owned, made)) => {
-            *maker = Some(owned);
-            Some(made)
-        }
-        Err(error) => {
-            tracing::error!(%error, "no table can be made any more; the last one keeps serving");
-            None
-        }
-    }
-}
-
-/// The table and the reports that follow from a set of objects, made once.
-pub fn translate_once(
-    translator: Translator,
-    default: DefaultCertificate,
-    changes: Vec<Change>,
-    clock: &dyn Clock,
-) -> (Arc<RoutingTable>, Vec<ObjectReport>) {
-    let Made { table, reports, .. } = Maker { translator, default }.apply(changes, unix(clock));
-    (table, reports)
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use test_cluster::Binaries;
+use test_cluster::{Binaries, Cluster};
 
 use crate::support::cluster::{built_or_skip, documents};
 
@@ -18,6 +18,7 @@ pub(crate) fn chart() -> PathBuf {
 pub(crate) struct Helm {
     program: PathBuf,
     files: TempDir,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Helm {
@@ -25,7 +26,14 @@ impl Helm {
     #[track_caller]
     pub(crate) fn alone(test: &str) -> Option<Self> {
         let program = built_or_skip(test, Binaries::place().program("helm"))?;
-        Some(Self { program, files: tempfile::tempdir().unwrap() })
+        Some(Self { program, files: tempfile::tempdir().unwrap(), kubeconfig: None })
+    }
+
+    /// With a cluster.
+    #[track_caller]
+    pub(crate) fn with(test: &str, cluster: &Cluster) -> Option<Self> {
+        let kubeconfig = Some(cluster.admin_kubeconfig().to_owned());
+        Self::alone(test).map(|helm| Self { kubeconfig, ..helm })
     }
 
     /// Runs it.
@@ -34,6 +42,9 @@ impl Helm {
         command.args(arguments).env_remove("KUBECONFIG");
         for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(variable, self.files.path());
+        }
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
         }
         command.output().unwrap()
     }

@@ -6,5 +6,8 @@
 mod support;
 
 mod helm;
+mod lifecycle;
 mod pods;
+mod release;
+mod rights;
 mod values;

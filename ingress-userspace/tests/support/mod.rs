@@ -11,10 +11,12 @@
 #![expect(dead_code, reason = "each test file uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
 pub(crate) mod load;
 mod log;
 pub(crate) mod manifests;

@@ -84,6 +84,16 @@ impl Penstock {
         Self::start_command(command, options)
     }
 
+    /// The same, listening, but perhaps never ready.
+    #[track_caller]
+    pub(crate) fn start_unready_against(kubeconfig: &Path, options: &Options) -> Self {
+        let mut command = Command::new(PENSTOCK);
+        command.arg("serve").env("KUBECONFIG", kubeconfig);
+        let mut penstock = Self::spawn(command, options);
+        penstock.wait_until_listening(options);
+        penstock
+    }
+
     #[track_caller]
     fn start_command(command: Command, options: &Options) -> Self {
         let mut penstock = Self::spawn(command, options);
@@ -236,6 +246,13 @@ impl Drop for Penstock {
             eprintln!("--- penstock's log:\n{}\n---", self.log.lines().join("\n"));
         }
     }
+}
+
+/// Runs `penstock` with these arguments to its end, with the objects of the API server that a kubeconfig names.
+#[track_caller]
+pub(crate) fn run_against(kubeconfig: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PENSTOCK);
+    command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Runs `penstock` with these arguments to its end, for `check`, `explain` and `version`.

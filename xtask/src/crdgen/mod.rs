@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! ingress_core::settings ──schemars──► schema ──┬─► charts/penstock/crds/penstock.dev_proxyclasses.yaml
+//!                                               ├─► charts/penstock/values.schema.json, the settings
 //!                                               └─► the tables of docs/proxy-class.md
 //! ```
 
 mod definition;
 mod reference;
 mod schema;
+mod values;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +20,8 @@ use crate::shell::{Outcome, root};
 
 /// The CustomResourceDefinition.
 const DEFINITION: &str = "charts/penstock/crds/penstock.dev_proxyclasses.yaml";
+/// The schema of the chart's values.
+const VALUES: &str = "charts/penstock/values.schema.json";
 /// The reference for users.
 const REFERENCE: &str = "docs/proxy-class.md";
 
@@ -31,11 +35,14 @@ pub(crate) struct Arguments {
 
 /// Writes the generated files, or compares them.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let (definition, reference) = (root().join(DEFINITION), root().join(REFERENCE));
+    let (definition, values, reference) =
+        (root().join(DEFINITION), root().join(VALUES), root().join(REFERENCE));
     let spec = schema::spec()?;
+    let old_values = fs::read_to_string(&values).map_err(|error| format!("{VALUES}: {error}"))?;
     let old = fs::read_to_string(&reference).map_err(|error| format!("{REFERENCE}: {error}"))?;
     let files = [
         (definition, DEFINITION, definition::text(&spec)?),
+        (values, VALUES, values::updated(&old_values, &spec)?),
         (reference, REFERENCE, reference::updated(&old, &spec)?),
     ];
     let mut stale = Vec::new();

@@ -259,6 +259,18 @@ impl Translator {
         }
     }
 
+    /// Makes a Secret used by an Ingress or a class. One that is new to us is looked up, unless it has to be demanded.
+    pub(super) fn use_secret(&mut self, secret: &NamespacedName, user: &NamespacedName) {
+        if !self.secrets.acquire(secret, user) {
+            return;
+        }
+        let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
+            Some(secret) => News::Given(Arc::clone(secret)),
+            None => News::Absent,
+        });
+        self.stale.secrets.entry(secret.clone()).or_insert(given);
+    }
+
     /// Replaces what an Ingress asks for, and marks whatever depends on the old or the new draft.
     fn replace_draft(&mut self, name: &NamespacedName, new: Option<Draft>) {
         if self.drafts.get(name) == new.as_ref() {

@@ -9,7 +9,7 @@
 //! so what is not taken waits in the API server's connections.
 //!
 //! What cannot be read keeps serving as it was last. At the start, Penstock is ready when every required kind was listed and
-//! every Secret that was demanded then was answered; a Secret that may not be read is answered too, and denies its routes.
+//! every Secret that was demanded by then was answered; a Secret that may not be read is answered too, and denies its routes.
 
 pub mod client;
 mod feed;
@@ -24,7 +24,7 @@ mod secrets;
 mod state;
 mod watch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ enum Start {
     Listing,
     /// Everything but Secrets was told; which Secrets are needed is still to be said.
     Listed,
-    /// These Secrets are still to be answered.
-    Asking(HashSet<NamespacedName>),
+    /// Secrets are still to be answered.
+    Asking,
     /// Everything was told.
     Synced,
 }
@@ -155,12 +155,11 @@ impl ApiSource {
 
     /// Whether everything was tried: what has not come by now needs somebody to act, or the API server to return.
     pub fn is_settled(&self) -> bool {
-        let is_answered = || self.secrets.unanswered().next().is_none();
         let is_done = match &self.start {
             Start::Synced => true,
             Start::Listed => false,
-            Start::Listing => self.secrets.failure().is_some() || is_answered(),
-            Start::Asking(_) => self.secrets.failure().is_some(),
+            Start::Listing => self.secrets.failure().is_some() || self.secrets.is_answered(),
+            Start::Asking => self.secrets.failure().is_some(),
         };
         is_done && self.is_tried() && self.pending.is_empty() && !self.news
     }
@@ -185,14 +184,11 @@ impl ApiSource {
         self.look_at_start();
     }
 
-    /// Looks whether the Secrets of the start have all been answered.
+    /// Looks whether all Secrets of the start have been answered.
     fn look_at_start(&mut self) {
-        if let Start::Asking(awaited) = &mut self.start {
-            awaited.retain(|name| self.secrets.is_unanswered(name));
-            if awaited.is_empty() {
-                self.start = Start::Synced;
-                self.tells_start = true;
-            }
+        if matches!(self.start, Start::Asking) && self.secrets.is_answered() {
+            self.start = Start::Synced;
+            self.tells_start = true;
         }
     }
 
@@ -203,7 +199,7 @@ impl ApiSource {
             return None;
         }
         let gap = match &self.start {
-            Start::Asking(_) if self.pending.secrets() < FIRST_SECRETS => FIRST_SECRETS_GAP,
+            Start::Asking if self.pending.secrets() < FIRST_SECRETS => FIRST_SECRETS_GAP,
             _ => GAP,
         };
         Some(self.last_batch.map_or_else(Instant::now, |last| last + gap))
@@ -291,9 +287,9 @@ impl ObjectSource for ApiSource {
     }
 
     fn demand(&mut self, demand: SecretDemand) {
-        self.secrets.demand(demand);
+        self.news |= self.secrets.demand(demand);
         if matches!(self.start, Start::Listed) {
-            self.start = Start::Asking(self.secrets.unanswered().cloned().collect());
+            self.start = Start::Asking;
         }
         self.look_at_start();
     }

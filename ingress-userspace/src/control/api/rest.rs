@@ -52,8 +52,12 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    fn unreachable(error: &(dyn Error + 'static)) -> Self {
-        Self::Unreachable(describe(error))
+    fn unreachable(error: &kube::Error) -> Self {
+        Self::Unreachable(match error {
+            kube::Error::Service(error) => describe(&**error),
+            kube::Error::HyperError(error) => describe(error),
+            error => describe(error),
+        })
     }
 
     /// Whether it is about the API server, and so about all requests, not about this one.

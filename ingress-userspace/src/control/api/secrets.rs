@@ -79,6 +79,8 @@ pub(super) type Answer = (u64, NamespacedName, Result<Stored, Failure>);
 pub(super) struct Secrets {
     client: Client,
     entries: HashMap<NamespacedName, Entry, RandomState>,
+    /// How many answers are owed.
+    owed: usize,
     queue: VecDeque<NamespacedName>,
     sent: FuturesUnordered<BoxFuture<'static, Answer>>,
     requests: u64,
@@ -94,6 +96,7 @@ impl Secrets {
         Self {
             client,
             entries: HashMap::default(),
+            owed: 0,
             queue: VecDeque::new(),
             sent: FuturesUnordered::new(),
             requests: 0,
@@ -104,11 +107,14 @@ impl Secrets {
         }
     }
 
-    /// Takes a demand over.
-    pub(super) fn demand(&mut self, demand: SecretDemand) {
+    /// Takes a demand over. Returns whether what is wrong with Secrets may have changed.
+    pub(super) fn demand(&mut self, demand: SecretDemand) -> bool {
+        let gives_up = !demand.removed.is_empty();
         for name in demand.removed {
             // It may be in the queue or asked for: nobody waits for the answer.
-            self.entries.remove(&name);
+            if self.entries.remove(&name).is_some_and(|entry| entry.owed) {
+                self.owed -= 1;
+            }
         }
         for name in demand.added {
             let new = Entry {
@@ -116,23 +122,30 @@ impl Secrets {
                 heard: Heard::Nothing,
                 asked: Asked::No,
                 dirty: false,
-                owed: true,
+                owed: false,
                 listed: false,
             };
-            self.entries.entry(name.clone()).or_insert(new).owed = true;
+            let entry = self.entries.entry(name.clone()).or_insert(new);
+            if !std::mem::replace(&mut entry.owed, true) {
+                self.owed += 1;
+            }
             self.ask(&name);
         }
         self.state.set_demanded(self.entries.len());
+        if gives_up {
+            self.queue.retain(|name| self.entries.contains_key(name));
+        }
+        gives_up | self.forgive()
     }
 
-    /// The Secrets that nothing was told of yet.
-    pub(super) fn unanswered(&self) -> impl Iterator<Item = &NamespacedName> {
-        self.entries.iter().filter(|(_, entry)| entry.owed).map(|(name, _)| name)
+    /// Forgets that the API server did not answer, if nothing is asked any more. Returns whether it did.
+    fn forgive(&mut self) -> bool {
+        self.queue.is_empty() && self.sent.is_empty() && self.failure.take().is_some()
     }
 
-    /// Whether nothing was told of a Secret that is still demanded.
-    pub(super) fn is_unanswered(&self, name: &NamespacedName) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.owed)
+    /// Whether every Secret that is demanded was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.owed == 0
     }
 
     /// Why no Secret can be read, if the API server does not answer.
@@ -243,10 +256,9 @@ impl Secrets {
         let entry = self.entries.get_mut(&name).filter(|entry| entry.asked == Asked::Sent(number));
         let answer = match answer {
             Err(failure) if failure.is_general() => {
-                if let Some(entry) = entry {
-                    entry.asked = Asked::Queued;
-                    self.queue.push_back(name);
-                }
+                let Some(entry) = entry else { return self.forgive() };
+                entry.asked = Asked::Queued;
+                self.queue.push_back(name);
                 return self.pause(failure);
             }
             Err(failure) => Err(failure),
@@ -265,6 +277,9 @@ impl Secrets {
         };
         if entry.owed || entry.told != told {
             pending.push(change);
+        }
+        if entry.owed {
+            self.owed -= 1;
         }
         let about_rights = (entry.told == Told::Withheld) != (told == Told::Withheld);
         (entry.told, entry.owed, entry.asked) = (told, false, Asked::No);

@@ -31,8 +31,8 @@ const fn events(verb: &'static str) -> Permission {
     Permission { verb, group: "events.k8s.io", resource: "events" }
 }
 
-/// The API server.
-pub(super) struct ApiSink {
+/// The API server, by server-side apply for statuses, and by plain writes for Events.
+pub struct ApiSink {
     client: kube::Client,
     /// The field manager for server-side apply.
     manager: String,
@@ -43,12 +43,9 @@ pub(super) struct ApiSink {
 }
 
 impl ApiSink {
-    pub(super) fn new(
-        client: kube::Client,
-        manager: String,
-        instance: String,
-        namespaces: Vec<String>,
-    ) -> Self {
+    /// Writes as this field manager; Events name this replica. `namespaces` are those that may be read; none stands for
+    /// all.
+    pub fn new(client: kube::Client, manager: String, instance: String, namespaces: Vec<String>) -> Self {
         Self { client, manager, instance, namespaces }
     }
 

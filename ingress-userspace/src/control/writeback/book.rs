@@ -125,7 +125,8 @@ impl EventBook {
             }
             Err(WriteError::Forbidden { .. }) => RETRY_FORBIDDEN,
             Err(WriteError::Unavailable { retry_after, .. }) => RETRY.max(*retry_after),
-            Err(WriteError::NotLeader) => RETRY,
+            // If it is not for good, the lease is back soon.
+            Err(WriteError::NotLeader) => Duration::from_secs(1),
         };
         self.standings.again(&event.object, &name, now + wait);
     }

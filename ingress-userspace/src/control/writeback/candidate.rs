@@ -121,10 +121,8 @@ impl<S: LeaseStore> Candidate<S> {
         let sent = self.clock.now();
         let lease = bounded(self.terms, self.store.put(&record, version.as_deref())).await?;
         self.election.observe(lease, self.clock.now());
-        let before = self.authority.until(sent);
         self.authority.grant(sent + self.terms.renew);
-        if before.is_none() {
-            self.counters.leader_changed(true);
+        if self.counters.leader_changed(true) {
             tracing::info!("this replica writes status and Events now: it holds the Lease");
         }
         Ok(())

@@ -49,6 +49,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use address::{Address, AddressError};
+pub use api_sink::ApiSink;
 pub use authority::Authority;
 pub use candidate::{Candidate, Leave};
 pub use event::{ACCEPTED, Event, MORE_FINDINGS, RECOVERED};
@@ -59,7 +60,6 @@ pub use settings::Settings;
 pub use sink::{Permission, StatusSink, ToldEvent, Write, WriteError, WriteKind, Written};
 
 use api_lease::ApiLease;
-use api_sink::ApiSink;
 use guarded::Guarded;
 use writer::{Duties, Inputs, Writer};
 
@@ -71,6 +71,8 @@ use crate::telemetry::metrics::WritebackCounters;
 const NEWS: usize = 64;
 /// At the end, what is being written may take so long.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+/// What ended although it should not begins anew after this time.
+const BEGIN_ANEW: Duration = Duration::from_secs(1);
 /// Then the lease is given up, which may take so long.
 const LAST_RELEASE: Duration = Duration::from_secs(5);
 
@@ -117,7 +119,8 @@ impl Writeback {
                     break if done { Leave::Release } else { Leave::RunOut };
                 }
                 () = authority.lost(&*self.clock) => {}
-                () = term.writer.run() => {}
+                // What it needs has ended, which is a bug; it begins anew.
+                () = term.writer.run() => tokio::time::sleep(BEGIN_ANEW).await,
             }
         };
         // An error means that the candidate has ended by itself, which it does not.

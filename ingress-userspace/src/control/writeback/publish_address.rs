@@ -40,7 +40,7 @@ impl AddressSource {
     pub(super) async fn follow(&self, client: kube::Client, addresses: &watch::Sender<Addresses>) {
         tokio::select! {
             () = addresses.closed() => {}
-            () = self.tell(client, addresses) => {}
+            () = self.tell(client, addresses) => addresses.closed().await,
         }
     }
 

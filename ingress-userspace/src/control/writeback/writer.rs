@@ -112,24 +112,21 @@ impl<S: StatusSink> Writer<S> {
             }
         }
         let mut batches = self.inputs.published.batches();
-        batches.mark_changed();
-        let mut look_at = self.clock.now();
+        // What was published may be looked at again from this moment on, and has to be if it is new.
+        let (mut look_at, mut new) = (self.clock.now(), true);
         loop {
             self.start_writes();
             let now = self.clock.now();
             let wake = self.wake(now).saturating_duration_since(now);
             let look = look_at.saturating_duration_since(now);
-            let look = async {
-                let changed = batches.changed().await;
-                tokio::time::sleep(look).await;
-                changed
-            };
             tokio::select! {
-                changed = look => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    look_at = self.clock.now() + LOOK_AGAIN;
+                changed = batches.changed(), if !new => match changed {
+                    Ok(()) => new = true,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(look), if new => {
+                    (look_at, new) = (self.clock.now() + LOOK_AGAIN, false);
+                    batches.mark_unchanged();
                     self.look();
                 }
                 Some(done) = self.running.join_next() => self.finish(done),

@@ -87,6 +87,18 @@ families! {
         "Findings about Kubernetes objects.";
     SOURCE_PROBLEMS = GAUGE "penstock_source_problems" []
         "Manifests or watches that cannot be read now; what was read last is served.";
+    SOURCE_CONNECTED = GAUGE "penstock_source_connected" ["kind"]
+        "1 while every watch of the kind at the API server stands, else 0; what was read last is served.";
+    SOURCE_RELISTS = COUNTER "penstock_source_relists_total" ["kind"]
+        "Lists after the first, because changes were missed or the API server no longer had them.";
+    SOURCE_ERRORS = COUNTER "penstock_source_watch_errors_total" ["kind"]
+        "Lists and watches that failed; each is tried again.";
+    SOURCE_LAST_EVENT = GAUGE "penstock_source_last_event_timestamp_seconds" ["kind"]
+        "When the API server last said anything about the kind, in seconds since 1970.";
+    SOURCE_SECRETS = GAUGE "penstock_source_secrets_demanded" []
+        "Secrets that Ingresses and the default certificate name, and that are read.";
+    SOURCE_SECRET_READS = COUNTER "penstock_source_secret_reads_total" ["result"]
+        "Requests for Secrets, by how they ended.";
     CERTIFICATE_EXPIRY = GAUGE "penstock_certificate_expiry_timestamp_seconds" ["secret_namespace", "secret"]
         "When the certificate in a Secret that is served expires, in seconds since 1970; empty names are the self-signed default.";
     LEADER = GAUGE "penstock_leader" []

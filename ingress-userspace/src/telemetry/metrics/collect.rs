@@ -10,7 +10,7 @@ use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::Sources;
 use super::catalogue::{self as names, Family};
-use super::control::{ControlState, UpstreamTotals, severity_label};
+use super::control::{ControlState, SourceTotals, UpstreamTotals, severity_label};
 use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
@@ -51,6 +51,9 @@ impl PrometheusCollector for Collector {
         }
         if let Some(writeback) = self.sources.writeback.get() {
             scrape.writeback(writeback);
+        }
+        if let Some(source) = self.sources.source.get() {
+            scrape.source(&source());
         }
         self.logs(&mut scrape);
         scrape.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -229,6 +232,20 @@ impl Scrape {
         }
         for ((verb, resource), count) in counters.forbidden() {
             self.add(names::API_FORBIDDEN, &[verb, resource], count as f64);
+        }
+    }
+
+    fn source(&mut self, source: &SourceTotals) {
+        for kind in &source.kinds {
+            let labels = [kind.kind.as_str()];
+            self.add(names::SOURCE_CONNECTED, &labels, f64::from(u8::from(kind.connected)));
+            self.add(names::SOURCE_RELISTS, &labels, kind.relists as f64);
+            self.add(names::SOURCE_ERRORS, &labels, kind.errors as f64);
+            self.add(names::SOURCE_LAST_EVENT, &labels, kind.last_event.as_secs_f64());
+        }
+        self.add(names::SOURCE_SECRETS, &[], source.demanded as f64);
+        for (result, count) in &source.reads {
+            self.add(names::SOURCE_SECRET_READS, &[result], *count as f64);
         }
     }
 

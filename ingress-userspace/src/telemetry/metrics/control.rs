@@ -9,6 +9,8 @@ use ingress_core::objects::NamespacedName;
 use ingress_core::report::{ObjectReport, Severity};
 use ingress_core::table::{Identity, RoutingTable};
 
+use crate::control::api::{KindSnapshot, SourceState};
+
 /// The state of the control plane at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ControlState {
@@ -103,5 +105,23 @@ impl Add for UpstreamTotals {
             idle: self.idle + other.idle,
             active: self.active + other.active,
         }
+    }
+}
+
+/// What the source of objects counts, if it is the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceTotals {
+    /// For each kind that is watched.
+    pub kinds: Vec<KindSnapshot>,
+    /// Secrets that are demanded.
+    pub demanded: u64,
+    /// Requests for Secrets, by how they ended.
+    pub reads: Vec<(&'static str, u64)>,
+}
+
+impl SourceTotals {
+    /// As it is now.
+    pub fn of(state: &SourceState) -> Self {
+        Self { kinds: state.kinds().collect(), demanded: state.demanded(), reads: state.reads().collect() }
     }
 }

@@ -21,7 +21,7 @@ use prometheus::{Registry, TextEncoder};
 
 pub use super::handshake::HandshakeError;
 pub(crate) use control::severity_label;
-pub use control::{Certificate, ControlState, UpstreamTotals};
+pub use control::{Certificate, ControlState, SourceTotals, UpstreamTotals};
 pub use labels::limit;
 pub use worker::{Listener, WorkerMetrics};
 pub use writeback::WritebackCounters;
@@ -40,6 +40,7 @@ struct Sources {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     upstreams: Mutex<Vec<Observed<UpstreamTotals>>>,
     control: OnceLock<Observed<ControlState>>,
+    source: OnceLock<Observed<SourceTotals>>,
     access_log: OnceLock<Arc<LineSink>>,
     program_log: OnceLock<Arc<LineSink>>,
     writeback: OnceLock<Arc<WritebackCounters>>,
@@ -89,6 +90,11 @@ impl Metrics {
     /// Sets where the state of the control plane comes from. Only the first call counts.
     pub fn observe_control(&self, state: impl Fn() -> ControlState + Send + Sync + 'static) {
         let _ = self.sources.control.set(Box::new(state));
+    }
+
+    /// Sets where the counts of the source of objects come from. Only the first call counts.
+    pub fn observe_source(&self, totals: impl Fn() -> SourceTotals + Send + Sync + 'static) {
+        let _ = self.sources.source.set(Box::new(totals));
     }
 
     /// Sets whose dropped lines are counted. Only the first call counts.

@@ -188,6 +188,23 @@ async fn a_class_that_goes_takes_the_addresses_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_that_is_published_is_missed() {
+    let api = SimApi::default();
+    let all: Vec<ObjectKey> = (0..50).map(|at| ingress("shop", &format!("site-{at}"))).collect();
+    let mut scene = Scene::new(api.clone());
+    scene.publish(vec![class(), service("web")]);
+    for key in &all {
+        // News come in while what is published waits to be looked at.
+        scene.publish(vec![site(key, "penstock", "web")]);
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        api.put(key, &key.name.name, &[], false);
+        tokio::time::sleep(Duration::from_millis(110)).await;
+    }
+    scene.settle().await;
+    assert!(all.iter().all(|key| api.shown(key) == ADDRESS));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_namespace_that_is_forbidden_does_not_stop_the_others() {
     let api = SimApi::default();
     let (shop, locked) = (ingress("shop", "web"), ingress("locked", "safe"));

@@ -1,0 +1,93 @@
+//! From changes to a table: the translation of the routes, and the default certificate.
+
+use std::sync::Arc;
+
+use ingress_core::objects::Change;
+use ingress_core::report::ObjectReport;
+use ingress_core::table::RoutingTable;
+use ingress_core::translate::{SecretDemand, Translator};
+
+use super::{DefaultCertificate, ObjectSource};
+use crate::sys::clock::Clock;
+
+/// Now, in Unix seconds.
+pub(super) fn unix(clock: &dyn Clock) -> i64 {
+    i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What makes tables.
+pub(super) struct Maker {
+    translator: Translator,
+    default: DefaultCertificate,
+}
+
+/// What it made.
+pub(super) struct Made {
+    pub(super) table: Arc<RoutingTable>,
+    pub(super) reports: Vec<ObjectReport>,
+    pub(super) demand: SecretDemand,
+}
+
+impl Maker {
+    /// A maker for the objects of a kind of source.
+    pub(super) fn new<S: ObjectSource>(translator: Translator, default: DefaultCertificate) -> Self {
+        let translator = if S::SECRETS_ON_DEMAND { translator.secrets_on_demand() } else { translator };
+        Self { translator, default }
+    }
+
+    /// A maker for objects that come all at once.
+    pub(super) fn with_all_secrets(translator: Translator, default: DefaultCertificate) -> Self {
+        Self { translator, default }
+    }
+
+    /// Whether time alone may have changed something.
+    pub(super) fn is_due(&self, now: i64) -> bool {
+        self.translator.next_deadline().is_some_and(|deadline| deadline <= now)
+            || self.default.depends_on_time(now)
+    }
+
+    /// Makes what follows from changes.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, now: i64) -> Made {
+        self.default.observe(&changes);
+        self.default.evaluate(now);
+        let table = self.translator.apply(changes, now);
+        let mut reports = self.translator.reports();
+        self.default.report(&mut reports);
+        Made { table, reports, demand: self.demand() }
+    }
+
+    /// Which Secrets anybody needs.
+    fn demand(&mut self) -> SecretDemand {
+        let (routes, default) = (self.translator.take_demand(), self.default.take_demand());
+        let mut demand = SecretDemand {
+            added: [routes.added, default.added].concat(),
+            removed: [routes.removed, default.removed].concat(),
+        };
+        demand.removed.retain(|name| !self.translator.names_secret(name) && !self.default.names_secret(name));
+        for names in [&mut demand.added, &mut demand.removed] {
+            names.sort();
+            names.dedup();
+        }
+        demand
+    }
+}
+
+/// Applies changes on another thread: a first table of thousands of objects takes a while, in which probes are answered.
+/// `None` if that has failed, which leaves no maker.
+pub(super) async fn make(maker: &mut Option<Maker>, changes: Vec<Change>, now: i64) -> Option<Made> {
+    let mut owned = maker.take()?;
+    let work = tokio::task::spawn_blocking(move || {
+        let made = owned.apply(changes, now);
+        (owned, made)
+    });
+    match work.await {
+        Ok((owned, made)) => {
+            *maker = Some(owned);
+            Some(made)
+        }
+        Err(error) => {
+            tracing::error!(%error, "no table can be made any more; the last one keeps serving");
+            None
+        }
+    }
+}
