@@ -314,17 +314,6 @@ impl Translator {
         }
     }
 
-    /// Adds an Ingress or a class that names a Secret.
-    pub(super) fn use_secret(&mut self, secret: &NamespacedName, user: &NamespacedName) {
-        if self.secrets.acquire(secret, user) {
-            let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
-                Some(secret) => News::Given(Arc::clone(secret)),
-                None => News::Absent,
-            });
-            self.stale.secrets.entry(secret.clone()).or_insert(given);
-        }
-    }
-
     fn load_secrets(&mut self, now: i64) {
         for (name, news) in mem::take(&mut self.stale.secrets) {
             if !self.secrets.evaluate(&name, news, self.keys, now) {
