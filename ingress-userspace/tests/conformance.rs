@@ -1,8 +1,6 @@
 //! What the Kubernetes API reference and the Ingress documentation say of an Ingress, against a real API server: default
 //! backends, host rules, path rules, classes, load balancing over endpoints, TLS.
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
-
 mod support;
 
 use std::net::SocketAddr;
@@ -82,8 +80,11 @@ fn a_host_rule_serves_its_host_alone() {
     }
 }
 
+/// Paths of one host with their types, a request, and who answers it.
+type PathCase = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+
 /// Which of the Services `a` (first path), `b`, `c` is asked: the table of the Ingress documentation, "Examples".
-const PATHS: [(&[(&str, &str)], &str, &str); 23] = [
+const PATHS: [PathCase; 23] = [
     (&[("Prefix", "/")], "/any/path", "a"),
     (&[("Exact", "/foo")], "/foo", "a"),
     (&[("Exact", "/foo")], "/bar", "404"),
