@@ -72,7 +72,10 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Of sorted times.
-pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+/// Says how long something took, in the median and at the most but for one in a hundred.
+#[expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
+pub(crate) fn tell(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let [p50, p99] = [50, 99].map(|percent| times[(times.len() * percent / 100).min(times.len() - 1)]);
+    println!("{what}: p50 {p50:?}, p99 {p99:?}");
 }

@@ -5,7 +5,6 @@ use std::mem;
 use std::sync::Arc;
 
 use super::class::{Classes, Parameters};
-use super::identity::SecretProblem;
 use super::names::shown_name;
 use super::proxy_class::ProxyClassState;
 use super::reason;
@@ -159,24 +158,20 @@ impl Translator {
     /// What is wrong with a default certificate.
     fn certificate_finding(&self, secret: &NamespacedName, policy: TlsPolicy) -> Option<Finding> {
         let state = self.secrets.get(secret)?;
-        let words = |problem: &SecretProblem| match problem.reason {
-            reason::SECRET_NOT_FOUND => problem.message.clone(),
-            _ => format!("Secret {}: {}", shown_name(secret), problem.message),
-        };
         if state.usable(policy).is_none() {
             let weak =
                 || format!("the key of Secret {} is weaker than tls.keys asks for", shown_name(secret));
             let missing = state.problem.as_ref().filter(|_| state.serving.is_none());
             let (reason, why) = missing.map_or_else(
                 || (reason::CERTIFICATE_KEY_WEAK, weak()),
-                |problem| (problem.reason, words(problem)),
+                |problem| (problem.reason, problem.about(secret)),
             );
             let message =
                 format!("{why}; hosts without a Secret of their own are answered 503 until it can be used");
             return Some(Finding::refused(reason, CERTIFICATE_FIELD, message));
         }
         let problem = state.problem.as_ref()?;
-        let message = format!("{}; the last good certificate keeps serving", words(problem));
+        let message = format!("{}; the last good certificate keeps serving", problem.about(secret));
         Some(Finding::warning(problem.reason, CERTIFICATE_FIELD, message))
     }
 }

@@ -20,7 +20,9 @@ use x509_parser::public_key::PublicKey;
 use super::chain::{self, Disorder, Link};
 use super::expiry::Validity;
 use super::marks::{TLS_CERTIFICATE, TLS_KEY, TLS_SECRET_TYPE};
+use super::names::shown_name;
 use super::reason;
+use crate::objects::NamespacedName;
 use crate::settings::{Curve, KeyStrength};
 use crate::table::HostKey;
 
@@ -60,6 +62,19 @@ pub(super) struct SecretProblem {
     /// The field of the Secret.
     pub(super) field: &'static str,
     pub(super) message: String,
+}
+
+impl SecretProblem {
+    /// What is wrong, for whoever does not look at the Secret.
+    pub(super) fn about(&self, secret: &NamespacedName) -> String {
+        match self.reason {
+            reason::SECRET_NOT_FOUND
+            | reason::SECRET_NOT_READ
+            | reason::SECRET_FORBIDDEN
+            | reason::NAME_INVALID => self.message.clone(),
+            _ => format!("Secret {}: {}", shown_name(secret), self.message),
+        }
+    }
 }
 
 fn problem(reason: &'static str, field: &'static str, message: impl Into<String>) -> SecretProblem {

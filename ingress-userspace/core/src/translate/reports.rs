@@ -111,13 +111,7 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
         let message = format!("Secret {}: {}", shown_name(secret), expiry_message(state)?);
         return Some(Finding::warning(reason::CERTIFICATE_EXPIRES, claim.secret_field.clone(), message));
     };
-    let message = match problem.reason {
-        reason::SECRET_NOT_FOUND
-        | reason::SECRET_NOT_READ
-        | reason::SECRET_FORBIDDEN
-        | reason::NAME_INVALID => problem.message.clone(),
-        _ => format!("Secret {}: {}", shown_name(secret), problem.message),
-    };
+    let message = problem.about(secret);
     let field = claim.secret_field.clone();
     Some(if state.serving.is_some() {
         Finding::warning(problem.reason, field, format!("{message}{}", previous(state)))
