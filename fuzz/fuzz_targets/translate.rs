@@ -235,7 +235,8 @@ fn slice_port((name, port): &(Option<Word<'_>>, Option<i32>)) -> Value {
 
 fn translator(plaintext: bool) -> Translator {
     let keys = rustls::crypto::aws_lc_rs::default_provider().key_provider;
-    let options = TranslateOptions { allow_plaintext: plaintext, ..TranslateOptions::default() };
+    let mut options = TranslateOptions::default();
+    options.settings.routing.allow_plaintext = plaintext;
     Translator::new(options, keys)
 }
 

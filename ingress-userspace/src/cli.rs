@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cli_writeback::WritebackFlags;
+
 /// Exit code when something was refused.
 pub const EXIT_REFUSED: u8 = 1;
 
@@ -76,6 +78,9 @@ pub struct Serve {
     /// Configuration file (YAML); see the configuration reference.
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
     pub config: Option<PathBuf>,
+    /// What is written to the API server.
+    #[command(flatten)]
+    pub writeback: WritebackFlags,
 }
 
 /// Which part of the cluster is read.

@@ -4,9 +4,9 @@ pub mod admin;
 pub mod app;
 pub mod bpf;
 pub mod cli;
+pub mod cli_writeback;
 pub mod commands;
 pub mod config;
-mod config_units;
 pub mod control;
 pub mod http;
 mod inspect;
@@ -19,5 +19,3 @@ mod text;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
-
-pub use config_units::{ByteSize, Cidr};

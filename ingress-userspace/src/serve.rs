@@ -22,13 +22,14 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
+use crate::control::writeback::Writeback;
 use crate::control::{self, DefaultCertificate, ObjectSource, Published};
 use crate::inspect;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::rng::SplitMix64;
-use crate::telemetry::metrics::{Listener, Metrics, SourceTotals};
+use crate::telemetry::metrics::{Listener, Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
 use crate::tls::{self, DefaultIdentity, key_provider};
 use crate::worker::{self, Shared};
@@ -36,7 +37,7 @@ use crate::worker::{self, Shared};
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options::from_env(config.access_log.enabled).map_err(text)?;
+    let options = Options::from_env(config.settings().access_log.enabled).map_err(text)?;
     let telemetry = telemetry::init(&options, &clock).map_err(text)?;
     let metrics = Arc::new(Metrics::new().map_err(text)?);
     metrics.observe_logs(&telemetry);
@@ -57,11 +58,12 @@ async fn serve(
     let source = Source::new(arguments, &clock).await?;
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
-    let default = Arc::new(DefaultIdentity::new(&config.tls, &*clock).map_err(text)?);
+    let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &*clock).map_err(text)?);
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
-        tls: tls::server_config(&config.tls, Arc::clone(&published), Arc::clone(&default)).map_err(text)?,
+        tls: tls::server_config(&config.settings().tls, Arc::clone(&published), Arc::clone(&default))
+            .map_err(text)?,
         config,
         published,
         metrics,
@@ -70,6 +72,7 @@ async fn serve(
         phase,
         https_port: listeners.https_port,
     });
+    let writeback = source.writeback(arguments, &shared);
     let control = tokio::spawn(control_loop(source, Arc::clone(&shared)));
     let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
     for address in admin.addresses() {
@@ -89,16 +92,22 @@ async fn serve(
         let id = u16::try_from(id).map_err(text)?;
         threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
     }
+    // Only a replica that serves writes: what it publishes is meant to be used.
+    let writing = writeback.map(|writeback| tokio::spawn(writeback.run(draining(shared.phase.clone()))));
     signals.next().await?;
-    stop(&drain, threads, shared.config.timeouts.drain, &mut signals).await;
+    stop(&drain, threads, shared.config.settings().timeouts.drain, &mut signals).await;
     control.abort();
+    if let Some(writing) = writing {
+        // It began to end when the drain began, and has bounds of its own.
+        let _ = writing.await;
+    }
     Ok(())
 }
 
 /// Where the objects come from.
 enum Source {
     Directory(PathBuf),
-    Api(Box<ApiSource>),
+    Api(ApiServer, Box<ApiSource>),
 }
 
 impl Source {
@@ -111,15 +120,38 @@ impl Source {
         tracing::info!(url = server.url, "reading from the Kubernetes API server");
         let namespaces = Namespaces::new(&arguments.cluster.watch_namespaces);
         let source = ApiSource::new(&server, &namespaces, Arc::clone(clock), &SplitMix64::new());
-        Ok(Self::Api(Box::new(source)))
+        Ok(Self::Api(server, Box::new(source)))
     }
+
+    /// What writes back, if there is something to write to.
+    fn writeback(&self, arguments: &Serve, shared: &Shared) -> Option<Writeback> {
+        let Self::Api(server, _) = self else { return None };
+        let controller = &shared.config.options.controller;
+        let namespaces = arguments.cluster.watch_namespaces.clone();
+        let own = server.client.default_namespace();
+        let counters = Arc::new(WritebackCounters::default());
+        shared.metrics.observe_writeback(&counters);
+        Some(Writeback {
+            client: server.client.clone(),
+            settings: arguments.writeback.settings(own, controller, namespaces),
+            published: Arc::clone(&shared.published),
+            clock: Arc::clone(&shared.clock),
+            counters,
+        })
+    }
+}
+
+/// Until the process drains.
+async fn draining(mut phase: watch::Receiver<Phase>) {
+    // An error means that the sender is gone: the process is ending.
+    let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
 }
 
 /// The control plane's part, until the process drains for good.
 async fn control_loop(source: Source, shared: Arc<Shared>) {
     match source {
         Source::Directory(directory) => control(ManifestDirectory::new(directory), &shared).await,
-        Source::Api(api) => {
+        Source::Api(_, api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));
             control(*api, &shared).await;
@@ -128,8 +160,9 @@ async fn control_loop(source: Source, shared: Arc<Shared>) {
 }
 
 async fn control(source: impl ObjectSource, shared: &Shared) {
-    let translator = Translator::new(shared.config.routing.clone(), key_provider());
-    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider());
+    let translator = Translator::new(shared.config.options.clone(), key_provider());
+    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
+        .warned(shared.config.options.certificate_warning_days);
     let mut phase = shared.phase.clone();
     let stopped = async move {
         // An error means that the sender is gone: the process is ending.

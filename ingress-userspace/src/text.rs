@@ -28,9 +28,26 @@ pub(crate) fn plain(text: &str, max: usize) -> String {
     out
 }
 
+/// Cuts a text so that it has at most `max` bytes, and shows that.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    const MARK: char = '…';
+    if text.len() > max {
+        let end = max.saturating_sub(MARK.len_utf8());
+        text.truncate((0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        text.push(MARK);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_text_has_whole_characters() {
+        assert_eq!(cut("äöüß".to_owned(), 8), "äöüß");
+        assert_eq!(cut("äöüßa".to_owned(), 8), "äö…");
+    }
 
     #[test]
     fn text_from_outside_stays_on_one_line() {

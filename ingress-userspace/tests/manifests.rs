@@ -118,6 +118,7 @@ fn version(object: &Object) -> String {
         Object::IngressClass(o) => annotation(&o.metadata),
         Object::Service(o) => annotation(&o.metadata),
         Object::EndpointSlice(o) => annotation(&o.metadata),
+        Object::ProxyClass(o) => annotation(&o.metadata),
         Object::Secret(o) => {
             let data = o.data.clone().unwrap_or_default();
             let text =

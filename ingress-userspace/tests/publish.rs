@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use ingress_core::report::Severity;
+use ingress_core::settings;
 use ingress_core::translate::{SecretDemand, TranslateOptions, Translator};
-use penstock::config;
 use penstock::control::manifests::{self, ManifestDirectory};
 use penstock::control::{Batch, DefaultCertificate, ObjectSource, Published, SourceProblem, run};
 use penstock::sys::clock::{Clock, SystemClock};
@@ -55,7 +55,7 @@ struct Scene {
 impl Scene {
     fn start(source: impl ObjectSource + Send + 'static, clock: Arc<dyn Clock>) -> Self {
         let published = Arc::new(Published::new());
-        let default = Arc::new(DefaultIdentity::new(&config::Tls::default(), &*clock).unwrap());
+        let default = Arc::new(DefaultIdentity::new(&settings::Tls::default(), &*clock).unwrap());
         let (stop, stopped) = oneshot::channel();
         let control = run(
             source,

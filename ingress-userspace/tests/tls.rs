@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ingress_core::objects::{Change, NamespacedName, Object, ObjectKey};
 use ingress_core::report::Finding;
+use ingress_core::settings;
 use ingress_core::translate::{TranslateOptions, Translator};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use penstock::config;
 use penstock::control::once::{Translated, translate_all};
 use penstock::control::{Batch, DefaultCertificate, Published};
 use penstock::sys::clock::{Clock, SystemClock};
@@ -211,7 +211,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(config: &config::Tls) -> Self {
+    fn new(config: &settings::Tls) -> Self {
         let published = Arc::new(Published::new());
         let default = Arc::new(DefaultIdentity::new(config, &SystemClock).unwrap());
         Self {
@@ -255,7 +255,7 @@ impl Scene {
 #[test]
 fn the_server_name_chooses_the_certificate() {
     let (exact, wildcard) = (cert(&["shop.example"]), cert(&["*.shop.example"]));
-    let mut scene = Scene::new(&config::Tls::default());
+    let mut scene = Scene::new(&settings::Tls::default());
     scene.apply(vec![
         class(),
         ingress("exact", "shop.example", "exact"),
@@ -276,7 +276,7 @@ fn the_server_name_chooses_the_certificate() {
 #[test]
 fn both_versions_and_both_kinds_of_key_are_served() {
     let (ecdsa, rsa) = (cert(&["ecdsa.example"]), cert_of(&["rsa.example"], &PKCS_RSA_SHA256));
-    let mut scene = Scene::new(&config::Tls::default());
+    let mut scene = Scene::new(&settings::Tls::default());
     scene.apply(vec![
         class(),
         ingress("ecdsa", "ecdsa.example", "ecdsa"),
@@ -303,7 +303,7 @@ fn both_versions_and_both_kinds_of_key_are_served() {
 
 #[test]
 fn an_old_version_can_be_refused() {
-    let config = config::Tls { min_version: config::TlsVersion::V1_3, ..config::Tls::default() };
+    let config = settings::Tls { min_version: settings::TlsVersion::V1_3, ..settings::Tls::default() };
     let scene = Scene::new(&config);
     assert!(Pair::connect(&scene.server, &Arc::new(client_config(&[&TLS12])), "a.example").is_err());
     assert!(Pair::connect(&scene.server, &Arc::new(client_config(&[&TLS13])), "a.example").is_ok());
@@ -312,7 +312,7 @@ fn an_old_version_can_be_refused() {
 #[test]
 fn a_changed_secret_is_served_next_and_open_connections_go_on() {
     let (old, new) = (cert(&["shop.example"]), cert(&["shop.example"]));
-    let mut scene = Scene::new(&config::Tls::default());
+    let mut scene = Scene::new(&settings::Tls::default());
     scene.apply(vec![class(), ingress("shop", "shop.example", "shop"), secret("shop", &old)]);
     let mut open = scene.connect("shop.example");
     open.talk();
@@ -331,7 +331,7 @@ fn a_changed_secret_is_served_next_and_open_connections_go_on() {
 
 #[test]
 fn sessions_are_resumed() {
-    let scene = Scene::new(&config::Tls::default());
+    let scene = Scene::new(&settings::Tls::default());
     for version in [&TLS12, &TLS13] {
         let mut client = client_config(&[version]);
         client.resumption = Resumption::in_memory_sessions(8);
@@ -349,8 +349,10 @@ fn sessions_are_resumed() {
 
 #[test]
 fn the_default_certificate_follows_its_secret() {
-    let config =
-        config::Tls { default_certificate: Some("default/fallback".to_owned()), ..config::Tls::default() };
+    let config = settings::Tls {
+        default_certificate: Some(NamespacedName::new("default", "fallback")),
+        ..settings::Tls::default()
+    };
     let mut scene = Scene::new(&config);
     let self_signed = scene.default_der();
     scene.apply(vec![]);
@@ -378,16 +380,8 @@ fn the_default_certificate_follows_its_secret() {
 }
 
 #[test]
-fn the_default_certificate_is_named_by_namespace_and_name() {
-    for name in ["fallback", "/fallback", "default/", "a/b/c"] {
-        let config = config::Tls { default_certificate: Some(name.to_owned()), ..config::Tls::default() };
-        assert!(DefaultIdentity::new(&config, &SystemClock).is_err(), "{name}");
-    }
-}
-
-#[test]
 fn a_table_can_be_made_once() {
-    let default = Arc::new(DefaultIdentity::new(&config::Tls::default(), &SystemClock).unwrap());
+    let default = Arc::new(DefaultIdentity::new(&settings::Tls::default(), &SystemClock).unwrap());
     let changes = vec![class(), ingress("shop", "shop.example", "missing")];
     let Translated { table, reports, ingresses, .. } = translate_all(
         Batch { changes, ..Batch::default() },

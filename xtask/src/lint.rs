@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::shell::{Outcome, cargo, ensure_cargo_tool, root, run};
-use crate::tidy;
+use crate::{crdgen, tidy};
 
 /// Runs every check, and stops at the first that fails.
 pub(crate) fn run_all() -> Outcome {
@@ -15,6 +15,7 @@ pub(crate) fn run_all() -> Outcome {
         }
     }
     tidy::run()?;
+    crdgen::run(&crdgen::Arguments { check: true })?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // The documentation is read by those who read the source: links may lead to private items.
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];

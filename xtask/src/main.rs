@@ -3,17 +3,19 @@
 //! ```text
 //!  demo ─► packages ─► certificates ─► backends + penstock serve, until Ctrl-C
 //!  test ─► packages ─► one build ─► every suite ─► one table, one closing line
-//!  lint ─► rustfmt, clippy, tidy, cargo-deny, rustdoc
+//!  lint ─► rustfmt, tidy, crdgen, clippy, cargo-deny, rustdoc
 //!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
 //!  scale ─► 5,000 Ingresses in a directory ─► start-up time, memory, time of one change
 //!  cluster ─► a real Kubernetes API server, until Ctrl-C
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
+//!  crdgen ─► the CustomResourceDefinition and its reference, or the proof that they are what the types give
 //!  fuzz ─► every target for a while
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
 mod bench;
 mod cluster;
+mod crdgen;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -45,6 +47,8 @@ enum Command {
     BuildEbpf(ebpf::Arguments),
     /// Run a real Kubernetes API server and etcd, until Ctrl-C.
     Cluster(cluster::Arguments),
+    /// Write the CustomResourceDefinition and its reference from the types of ProxyClass.
+    Crdgen(crdgen::Arguments),
     /// Start two sample backends and Penstock in front of them, until Ctrl-C.
     Demo(demo::Arguments),
     /// Run every fuzz target for a while.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Crdgen(arguments) => crdgen::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),

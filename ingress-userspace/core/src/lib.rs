@@ -3,12 +3,15 @@
 //! ```text
 //! objects ──► translate ──► table ──► (one lookup per request)
 //!                 └──► report ──► Events, status, exit codes
+//! settings, proxy_class: what an operator can set
 //! http: head, framing, normalise, forwarded        upstream: balance, outlier, retry
 //! ```
 
 pub mod http;
 pub mod objects;
+pub mod proxy_class;
 pub mod report;
+pub mod settings;
 pub mod table;
 pub mod translate;
 pub mod trim;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::proxy_class::ProxyClass;
 
 /// The kinds that Penstock watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +24,8 @@ pub enum Kind {
     EndpointSlice,
     /// v1 Secret of type kubernetes.io/tls
     Secret,
+    /// penstock.dev/v1alpha1 ProxyClass (cluster-scoped)
+    ProxyClass,
 }
 
 impl Kind {
@@ -32,7 +37,13 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
+            Self::ProxyClass => "ProxyClass",
         }
+    }
+
+    /// Whether objects of the kind are in no namespace.
+    pub fn is_cluster_scoped(self) -> bool {
+        matches!(self, Self::IngressClass | Self::ProxyClass)
     }
 }
 
@@ -86,6 +97,20 @@ fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     }
 }
 
+/// A DNS label as RFC 1123 has it, in lower case: the name of a namespace, Service or port.
+pub fn is_label(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// A DNS subdomain as RFC 1123 has it, in lower case: the name of most objects.
+pub fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// One watched object. Deliberately without `Debug`: a Secret must not reach a log (law 6).
 #[derive(Clone)]
 #[expect(missing_docs, reason = "each variant is named as its kind")]
@@ -95,23 +120,32 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
+    ProxyClass(Arc<ProxyClass>),
 }
 
 impl Object {
     /// The object's kind, namespace and name.
     pub fn key(&self) -> ObjectKey {
-        let (kind, meta) = match self {
+        let (kind, meta) = self.kind_and_metadata();
+        let namespace =
+            if kind.is_cluster_scoped() { "" } else { meta.namespace.as_deref().unwrap_or("default") };
+        ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+    }
+
+    /// `metadata.uid`
+    pub fn uid(&self) -> Option<&str> {
+        self.kind_and_metadata().1.uid.as_deref()
+    }
+
+    fn kind_and_metadata(&self) -> (Kind, &ObjectMeta) {
+        match self {
             Self::Ingress(o) => (Kind::Ingress, &o.metadata),
             Self::IngressClass(o) => (Kind::IngressClass, &o.metadata),
             Self::Service(o) => (Kind::Service, &o.metadata),
             Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
             Self::Secret(o) => (Kind::Secret, &o.metadata),
-        };
-        let namespace = match kind {
-            Kind::IngressClass => "",
-            _ => meta.namespace.as_deref().unwrap_or("default"),
-        };
-        ObjectKey { kind, name: NamespacedName::new(namespace, meta.name.as_deref().unwrap_or_default()) }
+            Self::ProxyClass(o) => (Kind::ProxyClass, &o.metadata),
+        }
     }
 }
 
@@ -145,9 +179,24 @@ pub struct ObjectSet {
     pub services: BTreeMap<NamespacedName, Arc<Service>>,
     pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSlice>>,
     pub secrets: BTreeMap<NamespacedName, Arc<Secret>>,
+    pub proxy_classes: BTreeMap<NamespacedName, Arc<ProxyClass>>,
 }
 
 impl ObjectSet {
+    /// `metadata.uid` of an object, if it is there and has one.
+    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        let name = &key.name;
+        let meta = match key.kind {
+            Kind::Ingress => &self.ingresses.get(name)?.metadata,
+            Kind::IngressClass => &self.ingress_classes.get(name)?.metadata,
+            Kind::Service => &self.services.get(name)?.metadata,
+            Kind::EndpointSlice => &self.endpoint_slices.get(name)?.metadata,
+            Kind::Secret => &self.secrets.get(name)?.metadata,
+            Kind::ProxyClass => &self.proxy_classes.get(name)?.metadata,
+        };
+        meta.uid.as_deref()
+    }
+
     /// Applies one change.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -164,6 +213,7 @@ impl ObjectSet {
             Object::Service(o) => drop(self.services.insert(name, o)),
             Object::EndpointSlice(o) => drop(self.endpoint_slices.insert(name, o)),
             Object::Secret(o) => drop(self.secrets.insert(name, o)),
+            Object::ProxyClass(o) => drop(self.proxy_classes.insert(name, o)),
         }
     }
 
@@ -174,6 +224,7 @@ impl ObjectSet {
             Kind::Service => drop(self.services.remove(&key.name)),
             Kind::EndpointSlice => drop(self.endpoint_slices.remove(&key.name)),
             Kind::Secret => drop(self.secrets.remove(&key.name)),
+            Kind::ProxyClass => drop(self.proxy_classes.remove(&key.name)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What Penstock thinks of an object, as data: the control plane turns it into Events, status and exit codes.
 
+use std::sync::Arc;
+
 use crate::objects::ObjectKey;
 
 /// How bad a finding is.
@@ -48,8 +50,12 @@ impl Finding {
 pub struct ObjectReport {
     /// The object.
     pub object: ObjectKey,
+    /// The `metadata.generation` that the findings are about, for kinds whose status names it.
+    pub generation: Option<i64>,
     /// The findings, sorted.
     pub findings: Vec<Finding>,
+    /// `metadata.uid` of the object, if it has one: another object may take the name.
+    pub uid: Option<Arc<str>>,
 }
 
 impl ObjectReport {
@@ -57,7 +63,19 @@ impl ObjectReport {
     pub fn new(object: ObjectKey, mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        Self { object, findings }
+        Self { object, generation: None, findings, uid: None }
+    }
+
+    /// The same report, of the object with this uid.
+    #[must_use]
+    pub fn of(self, uid: Option<&str>) -> Self {
+        Self { uid: uid.map(Arc::from), ..self }
+    }
+
+    /// The same about a certain generation of the object.
+    #[must_use]
+    pub fn at_generation(self, generation: Option<i64>) -> Self {
+        Self { generation, ..self }
     }
 
     /// Whether nothing of the object was refused.

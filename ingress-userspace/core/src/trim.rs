@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::proxy_class::ProxyClass;
 use crate::translate::marks;
 
 /// Annotations with this prefix are addressed to us.
@@ -46,6 +47,16 @@ impl Trim for IngressClass {
     }
 }
 
+impl Trim for ProxyClass {
+    fn trim(&mut self) {
+        // The status says which generation it is about.
+        let generation = self.metadata.generation;
+        trim_meta(&mut self.metadata, |_| false);
+        self.metadata.generation = generation;
+        self.status = None;
+    }
+}
+
 impl Trim for Service {
     fn trim(&mut self) {
         trim_meta(&mut self.metadata, |name| name == marks::ACME_SOLVER);
@@ -69,6 +80,8 @@ fn trim_port(port: ServicePort) -> ServicePort {
 impl Trim for EndpointSlice {
     fn trim(&mut self) {
         trim_meta(&mut self.metadata, |name| name == marks::SERVICE_NAME);
+        // Nothing is written about slices.
+        self.metadata.uid = None;
         self.endpoints = self.endpoints.take().map(|all| all.into_iter().map(trim_endpoint).collect());
         self.ports = self.ports.take().map(|ports| {
             let slim = |port: EndpointPort| EndpointPort { app_protocol: None, ..port };
@@ -121,6 +134,7 @@ fn trim_meta(meta: &mut ObjectMeta, keep: impl Fn(&str) -> bool) {
     *meta = ObjectMeta {
         name: full.name,
         namespace: full.namespace,
+        uid: full.uid,
         creation_timestamp: full.creation_timestamp,
         labels: marks(full.labels),
         annotations: marks(full.annotations),

@@ -12,7 +12,6 @@ use super::load::Loaded;
 use super::{Objects, certificate, fetch};
 use crate::config::Config;
 use crate::sys::clock::Clock;
-use crate::worker::hsts_value;
 
 /// The longest URL that is explained.
 const MAX_URL: usize = 64 * 1024;
@@ -122,6 +121,12 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         Some(Denied::TlsSecret) => {
             "503, the Secret that spec.tls names is missing or refused; see the Ingress' report".to_owned()
         }
+        Some(Denied::Class) => {
+            "503, the ProxyClass of its class is missing or refused; see the IngressClass' report".to_owned()
+        }
+        Some(Denied::TlsPolicy) => {
+            "503, the host is served with another TLS policy; see the Ingress' report".to_owned()
+        }
         Some(Denied::Backend) => {
             "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()
         }
@@ -134,7 +139,7 @@ fn policies(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>, conf
     let mut policies = Vec::new();
     if target.tls
         && rule.is_some_and(|rule| rule.tls && rule.denied.is_none())
-        && let Some(value) = hsts_value(&config.tls.hsts)
+        && let Some(value) = config.settings().tls.hsts.field_value()
     {
         policies.push(format!("Strict-Transport-Security: {value}"));
     }

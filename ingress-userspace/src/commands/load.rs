@@ -43,9 +43,10 @@ impl Loaded {
         config: &Config,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let default = Arc::new(DefaultIdentity::new(&config.tls, &**clock).map_err(text)?);
-        let translator = Translator::new(config.routing.clone(), key_provider());
-        let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider());
+        let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &**clock).map_err(text)?);
+        let translator = Translator::new(config.options.clone(), key_provider());
+        let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider())
+            .warned(config.options.certificate_warning_days);
         let translated = match objects {
             Objects::Directory(directory) => {
                 translate_all(manifests::load(directory), translator, certificate, &**clock)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ObjectSource ──Batch──► Translator ──► Published ──► workers, TLS resolver, admin
-//!  (api, manifests)  ▲     (pure)          (ArcSwap)
+//!  (api, manifests)  ▲     (pure)          (ArcSwap)   └──► writeback (status, Events), by one replica
 //!                    └─demand─┘ which Secrets are needed
 //! ```
 
@@ -15,6 +15,7 @@ pub mod manifests;
 pub mod once;
 pub mod publish;
 pub mod source;
+pub mod writeback;
 
 pub use default_certificate::DefaultCertificate;
 pub use publish::{Published, run};

@@ -48,6 +48,12 @@ impl Problem {
             Denied::TlsSecret => {
                 "The TLS Secret that this host needs is missing or refused; the Ingress has a report that says why."
             }
+            Denied::Class => {
+                "The class of this route has parameters that are missing or refused; its IngressClass has a report that says why."
+            }
+            Denied::TlsPolicy => {
+                "This host is served with another TLS policy than this route asks for; the Ingress has a report that says why."
+            }
             Denied::Backend => {
                 "The Service that this route needs is missing or refused; the Ingress has a report that says why."
             }

@@ -96,7 +96,7 @@ async fn serve(admission: &Admission, tcp: TcpStream) {
 }
 
 async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<ClientStream> {
-    timer.set(Bound::Handshake, worker.now(), worker.shared.config.timeouts.handshake);
+    timer.set(Bound::Handshake, worker.now(), worker.shared.config.settings().timeouts.handshake);
     let mut accept = TlsAcceptor::from(Arc::clone(&worker.shared.tls)).accept(tcp);
     let handshake = timer.bound(|cx| std::pin::Pin::new(&mut accept).poll(cx)).await;
     match handshake {

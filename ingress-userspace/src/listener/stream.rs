@@ -102,6 +102,10 @@ impl io::Write for Adapter<'_, '_, '_> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        // send(2) costs less than writev(2), and most responses are one record.
+        if let [only] = bufs {
+            return self.write(only);
+        }
         would_block(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, bufs))
     }
 

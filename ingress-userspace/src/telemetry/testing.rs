@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ingress_core::objects::NamespacedName;
-use ingress_core::table::{BackendId, PathType, Rule};
+use ingress_core::table::{BackendId, ClassId, PathType, Rule};
 
 use super::RequestRecord;
 use crate::sys::clock::Clock;
@@ -48,6 +48,7 @@ pub(crate) fn rule(namespace: &str, name: &str) -> Arc<Rule> {
         path_type: PathType::Prefix,
         label: format!("{namespace}/{name}/").into(),
         backend: BackendId(0),
+        class: ClassId::CONFIGURATION,
         denied: None,
         tls: true,
         acme_http01: false,

@@ -11,8 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::{DefaultIdentity, TlsError, provider};
-use crate::config::{self, TlsVersion};
 use crate::control::Published;
+use ingress_core::settings::{Tls, TlsVersion};
 
 /// The configuration that all workers share. Certificates are looked up at each handshake in the table that is
 /// published then, so a changed Secret needs nothing else, and open connections never notice.
@@ -20,7 +20,7 @@ use crate::control::Published;
 /// Sessions are resumed by tickets, sealed with keys that live in this process and rotate every six hours; there is no
 /// session cache, which workers would have to share. There is no early data: it can be replayed (RFC 8446, section 8).
 pub fn server_config(
-    config: &config::Tls,
+    config: &Tls,
     published: Arc<Published>,
     default: Arc<DefaultIdentity>,
 ) -> Result<Arc<ServerConfig>, TlsError> {

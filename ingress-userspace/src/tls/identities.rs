@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use ingress_core::objects::NamespacedName;
+use ingress_core::settings::Tls;
 use ingress_core::table::Identity;
 use ingress_core::translate::read_identity;
 use k8s_openapi::ByteString;
@@ -11,7 +12,6 @@ use k8s_openapi::api::core::v1::Secret;
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 use super::{TlsError, key_provider};
-use crate::config;
 use crate::sys::clock::Clock;
 
 /// The name in a self-signed certificate; `.invalid` is nobody's (RFC 6761 section 6.4).
@@ -25,8 +25,8 @@ pub struct DefaultIdentity {
 
 impl DefaultIdentity {
     /// Starts with a self-signed certificate, and says so in the log.
-    pub fn new(config: &config::Tls, clock: &dyn Clock) -> Result<Self, TlsError> {
-        let configured = config.default_certificate.as_deref().map(parse_name).transpose()?;
+    pub fn new(config: &Tls, clock: &dyn Clock) -> Result<Self, TlsError> {
+        let configured = config.default_certificate.clone();
         let identity = self_signed(clock)?;
         let fingerprint = &identity.fingerprint;
         if let Some(secret) = &configured {
@@ -59,15 +59,6 @@ impl DefaultIdentity {
     /// Serves another certificate from the next handshake on.
     pub fn set(&self, identity: Identity) {
         self.served.store(Arc::new(identity));
-    }
-}
-
-fn parse_name(written: &str) -> Result<NamespacedName, TlsError> {
-    match written.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(NamespacedName::new(namespace, name))
-        }
-        _ => Err(TlsError::DefaultCertificate(written.to_owned())),
     }
 }
 

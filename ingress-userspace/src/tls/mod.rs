@@ -13,9 +13,6 @@ pub use provider::{key_provider, provider};
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// `tls.defaultCertificate` is not `namespace/name`.
-    #[error("tls.defaultCertificate is `{0}`, and must be of the form namespace/name")]
-    DefaultCertificate(String),
     /// No self-signed certificate.
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),

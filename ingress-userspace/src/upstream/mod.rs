@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ingress_core::settings;
 use ingress_core::table::Backend;
 use ingress_core::upstream::balance;
 use ingress_core::upstream::outlier::OutlierPolicy;
@@ -38,7 +39,6 @@ use self::lease::Reservation;
 pub use self::pool::PoolKey;
 use self::pool::{IdlePool, PoolLimits};
 pub use self::stats::{Counter, UpstreamStats};
-use crate::config;
 use crate::sys::clock::Clock;
 use crate::sys::rng::{Rng, SplitMix64};
 
@@ -81,14 +81,14 @@ struct EndpointState {
 
 impl Upstreams {
     /// For one worker, with the machine's network and randomness.
-    pub fn new(config: &config::Upstream, connect_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &settings::Upstream, connect_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
         let (rng, connect) = (Box::new(SplitMix64::new()), Box::new(TcpConnect));
         Self::with_seams(config, connect_timeout, clock, rng, connect)
     }
 
     /// For one worker, with everything that a test may replace.
     pub fn with_seams(
-        config: &config::Upstream,
+        config: &settings::Upstream,
         connect_timeout: Duration,
         clock: Arc<dyn Clock>,
         rng: Box<dyn Rng>,

@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-use crate::config::{Config, Hsts};
+use crate::config::Config;
 use crate::control::Published;
 use crate::listener::accept;
 use crate::listener::drain::Phase;
@@ -86,17 +86,17 @@ pub enum Full {
 
 impl Worker {
     fn new(id: u16, shared: Arc<Shared>, metrics: WorkerMetrics, upstreams: Upstreams) -> Self {
-        let limits = &shared.config.limits;
+        let limits = &shared.config.settings().limits;
         let head =
-            |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri.as_usize() };
+            |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri as usize };
         Self {
-            request_limits: head(limits.request_head.as_usize()),
-            response_limits: head(limits.response_head.as_usize()),
+            request_limits: head(limits.request_head as usize),
+            response_limits: head(limits.response_head as usize),
             upstreams,
             metrics,
             timers: Timers::default(),
             request_ids: RequestIds::new(id),
-            hsts: hsts_value(&shared.config.tls.hsts),
+            hsts: shared.config.settings().tls.hsts.field_value(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             by_address: RefCell::default(),
@@ -111,7 +111,7 @@ impl Worker {
 
     /// Counts a connection in, unless a bound is reached.
     pub fn admit(&self, address: IpAddr) -> Result<(), Full> {
-        let limits = &self.shared.config.limits;
+        let limits = &self.shared.config.settings().limits;
         if self.connections.get() >= limits.connections_per_worker {
             return Err(Full::Worker);
         }
@@ -140,13 +140,6 @@ impl Worker {
     pub fn connections(&self) -> usize {
         self.connections.get()
     }
-}
-
-/// RFC 6797 section 6.1.
-pub(crate) fn hsts_value(hsts: &Hsts) -> Option<String> {
-    let subdomains = if hsts.include_subdomains { "; includeSubDomains" } else { "" };
-    let preload = if hsts.preload { "; preload" } else { "" };
-    hsts.enabled.then(|| format!("max-age={}{subdomains}{preload}", hsts.max_age.as_secs()))
 }
 
 /// Starts a worker on a thread of its own.
@@ -178,8 +171,11 @@ fn totals(stats: &UpstreamStats) -> UpstreamTotals {
 }
 
 async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener)>) -> std::io::Result<()> {
-    let upstreams =
-        Upstreams::new(&shared.config.upstream, shared.config.timeouts.connect, Arc::clone(&shared.clock));
+    let upstreams = Upstreams::new(
+        &shared.config.settings().upstream,
+        shared.config.settings().timeouts.connect,
+        Arc::clone(&shared.clock),
+    );
     let stats = Arc::clone(upstreams.stats());
     shared.metrics.observe_upstream(move || totals(&stats));
     let worker = Rc::new(Worker::new(id, Arc::clone(&shared), shared.metrics.worker(), upstreams));

@@ -40,7 +40,9 @@ const NOW: i64 = 1_767_225_600;
 const QUIET: Duration = Duration::from_mins(5);
 
 fn options() -> TranslateOptions {
-    TranslateOptions { allow_plaintext: true, ..TranslateOptions::default() }
+    let mut options = TranslateOptions::default();
+    options.settings.routing.allow_plaintext = true;
+    options
 }
 
 /// The source with what `penstock serve` does with it.
@@ -222,6 +224,7 @@ fn says(object: Object) -> String {
         Object::IngressClass(object) => trimmed(object),
         Object::Service(object) => trimmed(object),
         Object::EndpointSlice(object) => trimmed(object),
+        Object::ProxyClass(object) => trimmed(object),
         Object::Secret(secret) => {
             let mut secret = (**secret).clone();
             secret.trim();

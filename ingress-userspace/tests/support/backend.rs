@@ -52,6 +52,14 @@ impl RawBackend {
         })
     }
 
+    /// The same as [`RawBackend::scripted`], at an address of this host.
+    pub(crate) fn scripted_at(
+        host: &str,
+        answer: impl Fn(&Message, usize) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(&format!("{host}:0"), Some(Box::new(answer)))
+    }
+
     /// The same as [`RawBackend::named`], at an address of this host.
     pub(crate) fn named_at(host: &str, name: &'static str) -> Self {
         let answer: Box<Answer> =

@@ -16,12 +16,15 @@ pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
+pub(crate) mod load;
 mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod script;
 pub(crate) mod site;
+pub(crate) mod stage;
 
 use std::time::Duration;
 

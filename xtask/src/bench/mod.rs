@@ -24,7 +24,7 @@ mod measure;
 mod nginx;
 mod penstock;
 mod process;
-mod procfs;
+pub(crate) mod procfs;
 mod programs;
 mod report;
 mod scenario;

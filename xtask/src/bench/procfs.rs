@@ -8,11 +8,11 @@ use crate::shell::Outcome;
 
 /// What all threads of some processes have used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Time on a CPU in nanoseconds, in user and kernel mode.
-    pub(super) cpu_ns: u64,
+    pub(crate) cpu_ns: u64,
     /// Context switches, voluntary and not.
-    pub(super) switches: u64,
+    pub(crate) switches: u64,
 }
 
 impl Sub for Usage {
@@ -27,13 +27,13 @@ impl Sub for Usage {
 
 /// Resident memory of some processes in KiB. Shared pages count in full in `rss`, and by share in `pss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
-    pub(super) rss_kib: u64,
-    pub(super) pss_kib: u64,
+pub(crate) struct Memory {
+    pub(crate) rss_kib: u64,
+    pub(crate) pss_kib: u64,
 }
 
 /// A process and all its descendants: nginx is a master and its workers.
-pub(super) fn tree(root: u32) -> Vec<u32> {
+pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(pid) = found.get(next).copied() {
@@ -53,7 +53,7 @@ fn tasks(pid: u32) -> Vec<PathBuf> {
 }
 
 /// What these processes have used so far.
-pub(super) fn usage(pids: &[u32]) -> Outcome<Usage> {
+pub(crate) fn usage(pids: &[u32]) -> Outcome<Usage> {
     let mut sum = Usage::default();
     for task in pids.iter().flat_map(|pid| tasks(*pid)) {
         // First field of schedstat: time on the CPU in nanoseconds. A thread may end between the listing and here.
@@ -67,7 +67,7 @@ pub(super) fn usage(pids: &[u32]) -> Outcome<Usage> {
 }
 
 /// Memory that these processes occupy.
-pub(super) fn memory(pids: &[u32]) -> Memory {
+pub(crate) fn memory(pids: &[u32]) -> Memory {
     let mut sum = Memory::default();
     for pid in pids {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();

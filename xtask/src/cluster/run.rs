@@ -50,9 +50,10 @@ The API server is ready at {url}. In another terminal:
 
   export KUBECONFIG={kubeconfig}
   {kubectl} get namespaces
+  {helm} install penstock charts/penstock
 
 There is no controller manager, scheduler or node: no pod starts, nothing makes EndpointSlices from Services, and a
-deleted namespace stays. {helm} is there as well.
+deleted namespace stays.
 {LAST_WORDS} and forgets all objects.
 ",
         url = cluster.url(),

@@ -26,12 +26,17 @@ const MAX_HEAD: u64 = 64 * 1024;
 /// A connection that is silent for longer is closed. Longer than a proxy keeps it: the proxy should be the one to close.
 const IDLE: Duration = Duration::from_mins(5);
 
-/// Serves until it is stopped, a thread for each connection.
+/// Serves until it is stopped.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
         .map_err(|error| format!("port {} on the loopback address: {error}", arguments.port))?;
+    serve(&listener, &arguments.name)
+}
+
+/// Serves on a listener, a thread for each connection.
+pub(crate) fn serve(listener: &TcpListener, name: &str) -> Outcome {
     for stream in listener.incoming() {
-        let (stream, name) = (stream?, arguments.name.clone());
+        let (stream, name) = (stream?, name.to_owned());
         thread::spawn(move || {
             if let Err(error) = converse(&stream, &name)
                 && !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::WouldBlock)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{HostKey, RoutingTable};
+use super::{Class, HostKey, RoutingTable};
 
 /// How many names of a kind are written out.
 const NAMED: usize = 5;
@@ -18,6 +18,8 @@ pub struct TableDiff {
     pub backends: Names,
     /// Identities by Secret.
     pub identities: Names,
+    /// Classes by name.
+    pub classes: Names,
 }
 
 /// Names by what happened to them.
@@ -78,21 +80,34 @@ impl TableDiff {
         if !Arc::ptr_eq(old_tls, new_tls) {
             diff.identities = Names::between(old_tls.identities(), new_tls.identities(), Arc::ptr_eq);
         }
+        if !Arc::ptr_eq(old.class_slots(), new.class_slots()) {
+            let classes = |table: &RoutingTable| -> BTreeMap<Arc<str>, _> {
+                let named = |class: &Class| match &*class.name {
+                    "" => Arc::from("(configuration)"),
+                    _ => Arc::clone(&class.name),
+                };
+                table.classes().map(|(_, class)| (named(class), Arc::clone(class))).collect()
+            };
+            diff.classes = Names::between(&classes(old), &classes(new), |a, b| a.same(b));
+        }
         diff
     }
 
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.backends.is_empty() && self.identities.is_empty()
+        [&self.hosts, &self.backends, &self.identities, &self.classes].into_iter().all(Names::is_empty)
     }
 }
 
 impl fmt::Display for TableDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for (kind, names) in
-            [("host", &self.hosts), ("backend", &self.backends), ("identity", &self.identities)]
-        {
+        for (kind, names) in [
+            ("host", &self.hosts),
+            ("backend", &self.backends),
+            ("identity", &self.identities),
+            ("class", &self.classes),
+        ] {
             for (sign, list) in [('+', &names.added), ('-', &names.removed), ('~', &names.changed)] {
                 if list.is_empty() {
                     continue;

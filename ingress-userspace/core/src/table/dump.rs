@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{HostRules, RankedRule, RoutingTable};
+use super::{ClassId, HostRules, RankedRule, RoutingTable};
 
 impl fmt::Display for RoutingTable {
     /// Writes hosts, backends and TLS hosts, sorted. The generation is left out: equal tables have equal dumps.
@@ -28,11 +28,29 @@ impl fmt::Display for RoutingTable {
                 None => writeln!(f, "tls {host} default certificate")?,
             }
         }
-        Ok(())
+        self.write_classes(f)
     }
 }
 
 impl RoutingTable {
+    /// Classes that differ from the configuration, by name.
+    fn write_classes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut classes: Vec<_> = self.classes().filter(|(_, class)| class.proxy_class.is_some()).collect();
+        classes.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        for (id, class) in classes {
+            let proxy_class = class.proxy_class.as_deref().unwrap_or_default();
+            write!(f, "class {} proxyclass {proxy_class}", class.name)?;
+            if let Some(certificate) = &class.certificate {
+                write!(f, " certificate {}", certificate.secret)?;
+            }
+            for (field, value) in class.settings.differences(self.settings(ClassId::CONFIGURATION)) {
+                write!(f, " {field}={value}")?;
+            }
+            f.write_str(if id == self.process() { " process-wide\n" } else { "\n" })?;
+        }
+        Ok(())
+    }
+
     fn write_rule(&self, f: &mut fmt::Formatter<'_>, rules: &HostRules, entry: &RankedRule) -> fmt::Result {
         let rule = &entry.rule;
         let kind = if entry.rank.fallback { "Default" } else { rule.path_type.as_str() };

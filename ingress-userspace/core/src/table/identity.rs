@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use rustls::sign::CertifiedKey;
 
+use super::ClassId;
 use super::HostKey;
 use super::host::parent;
 use crate::objects::NamespacedName;
@@ -42,19 +43,22 @@ impl fmt::Debug for Identity {
 
 /// How a host is served over TLS.
 #[derive(Clone, Debug)]
-pub(crate) enum Binding {
-    /// With the default certificate; the identity of a wildcard does not apply to the host.
-    Default,
-    /// With this identity.
-    Identity(Arc<Identity>),
+pub(crate) struct Binding {
+    /// The class whose TLS policy the handshake has to fulfil.
+    pub(crate) class: ClassId,
+    /// The certificate of the host; without one, the default certificate of the class is served. The identity of a
+    /// wildcard does not apply to a host that is bound itself.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl Binding {
-    fn identity(&self) -> Option<&Arc<Identity>> {
-        match self {
-            Self::Default => None,
-            Self::Identity(identity) => Some(identity),
-        }
+    /// Whether two bindings are the same.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let same_identity = match (&self.identity, &other.identity) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        self.class == other.class && same_identity
     }
 }
 
@@ -111,8 +115,9 @@ impl TlsHosts {
         self.exact.get(host).or_else(|| self.wildcard.get(parent(host)?))
     }
 
-    pub(super) fn identity(&self, host: &str) -> Option<&Arc<Identity>> {
-        self.lookup(host)?.identity()
+    /// What is bound to a host, or to any host.
+    pub(super) fn binding(&self, host: &str) -> Option<&Binding> {
+        self.lookup(host).or(self.any.as_ref())
     }
 
     pub(super) fn names(&self, host: &str) -> bool {
@@ -127,12 +132,12 @@ impl TlsHosts {
         &self.identities
     }
 
-    /// Every host with TLS and its identity, sorted; `None` stands for the default certificate.
-    pub(super) fn sorted(&self) -> Vec<(HostKey, Option<&Arc<Identity>>)> {
-        let exact = self.exact.iter().map(|(name, id)| (HostKey::Exact(Arc::clone(name)), id.identity()));
+    /// Every host with TLS and its binding, sorted.
+    pub(super) fn sorted(&self) -> Vec<(HostKey, &Binding)> {
+        let exact = self.exact.iter().map(|(name, binding)| (HostKey::Exact(Arc::clone(name)), binding));
         let wildcard =
-            self.wildcard.iter().map(|(name, id)| (HostKey::Wildcard(Arc::clone(name)), id.identity()));
-        let any = self.any.as_ref().map(|id| (HostKey::Any, id.identity()));
+            self.wildcard.iter().map(|(name, binding)| (HostKey::Wildcard(Arc::clone(name)), binding));
+        let any = self.any.as_ref().map(|binding| (HostKey::Any, binding));
         let mut all: Vec<_> = exact.chain(wildcard).chain(any).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all

@@ -6,13 +6,15 @@
 //!  │                                                      ├─ exact paths, prefix paths ──► Arc<Rule>
 //!  │                                                      └─ default (per-Ingress defaultBackend)
 //!  ├─ backends: BackendId ──► Arc<Backend> ──► endpoints       (an EndpointSlice change replaces one slot)
-//!  └─ identities: host ──► Arc<Identity>                       (certificate chain and signing key)
+//!  ├─ identities: host ──► class, Arc<Identity>                (certificate chain and signing key)
+//!  └─ classes: ClassId ──► Arc<Class> ──► settings             (a ProxyClass change replaces one slot)
 //! ```
 //!
 //! A request tries the levels of hosts in that order and takes the first rule that matches its path: an Ingress rule
 //! matches by host *and* path (Ingress v1 API reference), so a host that has no matching path does not end the search.
 
 mod backend;
+mod class;
 mod diff;
 mod dump;
 mod explain;
@@ -24,6 +26,7 @@ mod routing;
 mod rule;
 
 pub use backend::{Backend, BackendId, Endpoint};
+pub use class::{Class, ClassId};
 pub use diff::{Names, TableDiff};
 pub use explain::{Candidate, Verdict};
 pub use host::{HostKey, HostRules};
@@ -33,6 +36,7 @@ pub use precedence::{HostLevel, Rank, RankedRule};
 pub use routing::RoutingTable;
 pub use rule::{Denied, PathType, Rule};
 
+pub(crate) use class::ClassSlots;
 pub(crate) use host::Hosts;
 pub(crate) use identity::{Binding, TlsHosts};
 pub(crate) use path::{elements, trim};

@@ -95,7 +95,7 @@ fn cut(path: &str, deepest: u32) -> (&str, u32) {
 mod tests {
     use super::*;
     use crate::objects::NamespacedName;
-    use crate::table::BackendId;
+    use crate::table::{BackendId, ClassId};
 
     fn rule(path: &str, path_type: PathType) -> Arc<Rule> {
         Arc::new(Rule {
@@ -105,6 +105,7 @@ mod tests {
             path_type,
             label: Arc::from(path),
             backend: BackendId(0),
+            class: ClassId::CONFIGURATION,
             denied: None,
             tls: true,
             acme_http01: false,

@@ -1,11 +1,17 @@
 //! The table itself: what a worker asks once per connection and once per request.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::http::lenient_reading;
 
-use super::{Backend, BackendId, HostKey, HostRules, Hosts, Identity, RankedRule, Rule, TlsHosts};
+use super::{
+    Backend, BackendId, Class, ClassId, ClassSlots, HostKey, HostRules, Hosts, Identity, RankedRule, Rule,
+    TlsHosts,
+};
+use crate::objects::NamespacedName;
+use crate::settings::Settings;
 
 /// An immutable routing table. Its parts are shared with its predecessor wherever they did not change.
 #[derive(Debug, Default)]
@@ -14,6 +20,7 @@ pub struct RoutingTable {
     hosts: Arc<Hosts>,
     backends: Arc<[Arc<Backend>]>,
     tls: Arc<TlsHosts>,
+    classes: Arc<ClassSlots>,
 }
 
 impl RoutingTable {
@@ -22,8 +29,9 @@ impl RoutingTable {
         hosts: Arc<Hosts>,
         backends: Arc<[Arc<Backend>]>,
         tls: Arc<TlsHosts>,
+        classes: Arc<ClassSlots>,
     ) -> Self {
-        Self { generation, hosts, backends, tls }
+        Self { generation, hosts, backends, tls, classes }
     }
 
     /// The number of the table; it rises with every table that differs from the one before.
@@ -56,14 +64,51 @@ impl RoutingTable {
         &self.backends[id.0 as usize]
     }
 
-    /// The identity for a server name: exact, else by wildcard of one label. `None` stands for the default certificate.
+    /// The class of a rule of this table.
+    ///
+    /// # Panics
+    /// If the id is not from this table.
+    pub fn class(&self, id: ClassId) -> &Arc<Class> {
+        &self.classes.slots[id.0 as usize]
+    }
+
+    /// What a rule of this table is served with.
+    ///
+    /// # Panics
+    /// If the id is not from this table.
+    pub fn settings(&self, id: ClassId) -> &Arc<Settings> {
+        &self.class(id).settings
+    }
+
+    /// The class that decides what has to be known before any host is: the default class of the cluster if it is ours, else
+    /// the oldest of ours, else the configuration.
+    pub fn process(&self) -> ClassId {
+        self.classes.process
+    }
+
+    /// All classes, with their ids; the first is the configuration.
+    pub fn classes(&self) -> impl Iterator<Item = (ClassId, &Arc<Class>)> {
+        let all = (0..).map(ClassId).zip(self.classes.slots.iter());
+        all.filter(|(id, class)| *id == ClassId::CONFIGURATION || !class.name.is_empty())
+    }
+
+    /// The class whose TLS policy a handshake with this server name has to fulfil. Names that no Ingress lists in `spec.tls`,
+    /// and clients that send none, get the process-wide one.
+    pub fn tls_class(&self, server_name: Option<&str>) -> ClassId {
+        let name = server_name.map(lower_case);
+        name.and_then(|name| self.tls.binding(&name)).map_or(self.process(), |binding| binding.class)
+    }
+
+    /// The identity for a server name: exact, else by wildcard of one label, else the default certificate of the class.
+    /// `None` stands for the self-signed one.
     pub fn identity(&self, server_name: Option<&str>) -> Option<&Arc<Identity>> {
-        let name = server_name?;
-        if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            self.tls.identity(&name.to_ascii_lowercase())
-        } else {
-            self.tls.identity(name)
-        }
+        let name = server_name.map(lower_case);
+        let binding = name.and_then(|name| self.tls.binding(&name));
+        let own = binding.and_then(|binding| binding.identity.as_ref());
+        own.or_else(|| {
+            let class = binding.map_or(self.process(), |binding| binding.class);
+            self.class(class).certificate.as_ref()
+        })
     }
 
     /// Whether plain HTTP for this host is redirected: an accepted Ingress names it in `spec.tls`, itself or by wildcard, or
@@ -80,15 +125,25 @@ impl RoutingTable {
         })
     }
 
+    /// Whether this table certainly has the same rules as another one: it shares them.
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.hosts, &other.hosts)
+    }
+
     /// All backends in use, with their ids.
     pub fn backends(&self) -> impl Iterator<Item = (BackendId, &Arc<Backend>)> {
         let all = (0..).map(BackendId).zip(self.backends.iter());
         all.filter(|(_, backend)| !backend.is_vacant())
     }
 
-    /// All identities that some host is bound to, by Secret.
+    /// All identities that are served, each once, by Secret: those that some host is bound to, and default certificates.
     pub fn identities(&self) -> impl Iterator<Item = &Arc<Identity>> {
-        self.tls.identities().values()
+        let bound = self.tls.identities();
+        let mut all: BTreeMap<&NamespacedName, &Arc<Identity>> = bound.iter().collect();
+        for identity in self.classes.slots.iter().filter_map(|class| class.certificate.as_ref()) {
+            all.entry(&identity.secret).or_insert(identity);
+        }
+        all.into_values()
     }
 
     /// All hosts with their rules, sorted.
@@ -98,11 +153,16 @@ impl RoutingTable {
 
     /// All hosts that are served over TLS and their identities, sorted; `None` stands for the default certificate.
     pub fn tls_hosts(&self) -> impl Iterator<Item = (Cow<'static, str>, Option<&Arc<Identity>>)> {
-        self.tls.sorted().into_iter().map(|(key, identity)| (Cow::Owned(key.to_string()), identity))
+        let all = self.tls.sorted().into_iter();
+        all.map(|(key, binding)| (Cow::Owned(key.to_string()), binding.identity.as_ref()))
     }
 
     pub(crate) fn slots(&self) -> &Arc<[Arc<Backend>]> {
         &self.backends
+    }
+
+    pub(crate) fn class_slots(&self) -> &Arc<ClassSlots> {
+        &self.classes
     }
 
     pub(super) fn host_map(&self) -> &Arc<Hosts> {
@@ -116,5 +176,13 @@ impl RoutingTable {
     /// All rules that a request of this host could go to, best first.
     pub(super) fn entries<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t RankedRule> {
         self.hosts.levels(host).flat_map(|rules| rules.entries())
+    }
+}
+
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::BackendId;
 use super::path;
+use super::{BackendId, ClassId};
 use crate::objects::NamespacedName;
 
 /// How a rule's path is compared.
@@ -32,6 +32,10 @@ pub enum Denied {
     TlsSecret,
     /// The backend's Service or port does not exist or is not allowed.
     Backend,
+    /// The class of the Ingress has parameters that cannot be resolved.
+    Class,
+    /// The host is served with another TLS policy than the class of the Ingress asks for.
+    TlsPolicy,
 }
 
 impl Denied {
@@ -40,6 +44,8 @@ impl Denied {
         match self {
             Self::TlsSecret => "tls-secret",
             Self::Backend => "backend",
+            Self::Class => "class",
+            Self::TlsPolicy => "tls-policy",
         }
     }
 }
@@ -59,6 +65,8 @@ pub struct Rule {
     pub label: Arc<str>,
     /// Where requests go.
     pub backend: BackendId,
+    /// What it is served with.
+    pub class: ClassId,
     /// `Some` if every request of the rule is answered 503.
     pub denied: Option<Denied>,
     /// Whether the rule's host is covered by `spec.tls` of the rule's Ingress: then plain HTTP is redirected.

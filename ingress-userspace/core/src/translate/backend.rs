@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::IngressBackend;
 
-use super::TranslateOptions;
 use super::names::{is_label, shown};
 use super::reason;
 use crate::objects::NamespacedName;
@@ -66,6 +65,8 @@ pub(super) struct BackendProblem {
 pub(super) struct Resolved {
     pub(super) backend: Backend,
     pub(super) problem: Option<BackendProblem>,
+    /// Whether it reaches outside the cluster, which the class of a rule has to allow.
+    pub(super) external: bool,
     /// Findings about the Service.
     pub(super) notes: Vec<Finding>,
 }
@@ -128,9 +129,9 @@ pub(super) fn resolve<'a>(
     key: &BackendKey,
     service: Option<&Service>,
     slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
-    options: &TranslateOptions,
 ) -> Resolved {
     let mut notes = Vec::new();
+    let external = service.is_some_and(is_external);
     let result = match (&key.port, service) {
         (PortRef::Refused, _) => Ok(Vec::new()),
         (_, None) => Err(problem(
@@ -138,7 +139,7 @@ pub(super) fn resolve<'a>(
             ".service.name",
             format!("Service {} does not exist; requests are answered 503 until it does", key.service),
         )),
-        (_, Some(service)) if is_external(service) => external_endpoints(key, service, options),
+        (_, Some(service)) if external => external_endpoints(key, service),
         (_, Some(service)) => {
             find_port(key, service).map(|port| endpoints(port, slices, &mut notes).into_iter().collect())
         }
@@ -152,7 +153,7 @@ pub(super) fn resolve<'a>(
         label: Arc::from(key.to_string()),
         endpoints: endpoints.into(),
     };
-    Resolved { backend, problem, notes }
+    Resolved { backend, problem, external, notes }
 }
 
 fn problem(reason: &'static str, field: &'static str, message: String) -> BackendProblem {
@@ -265,20 +266,19 @@ fn address(slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Result<IpAddr, St
     Ok(ip)
 }
 
-/// An ExternalName that is an IP address, if the operator allows it. A name would have to be resolved while requests
-/// wait for it, and is refused.
-fn external_endpoints(
-    key: &BackendKey,
-    service: &Service,
-    options: &TranslateOptions,
-) -> Result<Vec<Endpoint>, BackendProblem> {
+/// What is wrong with a backend that reaches outside the cluster, for a class that does not allow it.
+pub(super) fn external_refused(key: &BackendKey, class: &str) -> BackendProblem {
+    let message = format!(
+        "Service {} is of type ExternalName, which {class} does not allow (routing.allowExternalName)",
+        key.service
+    );
+    problem(reason::EXTERNAL_NAME_REFUSED, ".service.name", message)
+}
+
+/// An ExternalName that is an IP address. A name would have to be resolved while requests wait for it, and is refused.
+fn external_endpoints(key: &BackendKey, service: &Service) -> Result<Vec<Endpoint>, BackendProblem> {
     let refused = |message| Err(problem(reason::EXTERNAL_NAME_REFUSED, ".service.name", message));
     let name = &key.service;
-    if !options.allow_external_name {
-        return refused(format!(
-            "Service {name} is of type ExternalName, which the configuration does not allow (allowExternalName)"
-        ));
-    }
     let spec = service.spec.as_ref();
     let target = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
     let Ok(ip) = target.parse::<IpAddr>() else {

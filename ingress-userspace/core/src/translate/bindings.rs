@@ -3,8 +3,10 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::conflict::{TlsState, settle_tls};
+use super::conflict::{HostTls, TlsState, settle_tls};
+use super::identity::Loaded;
 use super::translator::{Translator, replace_findings, users_of};
+use crate::objects::NamespacedName;
 use crate::table::{Binding, HostKey, Identity};
 
 impl Translator {
@@ -13,24 +15,24 @@ impl Translator {
         for host in mem::take(&mut self.stale.tls) {
             let drafts = users_of(&self.tls_users, &self.drafts, &host);
             let (new, findings) = settle_tls(&host, &drafts, &self.secrets);
-            let new = (!drafts.is_empty()).then_some(new);
             replace_findings(&mut self.tls_findings, &host, findings, &mut self.stale.reports);
             let old = self.tls.get(&host).cloned();
             if old == new {
                 continue;
             }
             self.mark_tls(&host, old.as_ref(), new.as_ref());
-            if let Some(TlsState::Secret(secret)) = &old {
+            if let Some(secret) = old.as_ref().and_then(HostTls::secret) {
                 self.bound.entry(secret.clone()).or_default().remove(&host);
                 self.stale.identities.insert(secret.clone());
             }
-            match &new {
-                Some(TlsState::Secret(secret)) => {
+            match new.as_ref().and_then(HostTls::secret) {
+                Some(secret) => {
                     self.bound.entry(secret.clone()).or_default().insert(host.clone());
                     self.stale.identities.insert(secret.clone());
                 }
-                Some(_) => self.unbind(&host, Some(Binding::Default)),
-                None => self.unbind(&host, None),
+                None => {
+                    self.bind(&host, new.as_ref().map(|new| Binding { class: new.class, identity: None }));
+                }
             }
             match new {
                 Some(new) => drop(self.tls.insert(host, new)),
@@ -40,20 +42,25 @@ impl Translator {
     }
 
     /// Marks the hosts whose rules may be denied now, or no longer.
-    fn mark_tls(&mut self, host: &HostKey, old: Option<&TlsState>, new: Option<&TlsState>) {
+    fn mark_tls(&mut self, host: &HostKey, old: Option<&HostTls>, new: Option<&HostTls>) {
         self.stale.hosts.insert(host.clone());
-        let broken = |state: Option<&TlsState>| matches!(state, Some(TlsState::Broken { .. }));
-        if matches!(host, HostKey::Wildcard(_)) && (broken(old) || broken(new)) {
+        if *host == HostKey::Any {
+            self.stale.hosts.insert(HostKey::Default);
+        }
+        let broken =
+            |tls: Option<&HostTls>| tls.is_some_and(|tls| matches!(tls.state, TlsState::Broken { .. }));
+        let policy = |tls: Option<&HostTls>| tls.map(|tls| (tls.policy, tls.owner.clone()));
+        let concerns_others = broken(old) || broken(new) || policy(old) != policy(new);
+        if matches!(host, HostKey::Wildcard(_)) && concerns_others {
             self.stale.hosts.extend(self.host_users.keys().filter(|other| host.covers(other)).cloned());
         }
     }
 
-    /// Takes the identity of a host away: the host has the default certificate, or no TLS.
-    fn unbind(&mut self, host: &HostKey, binding: Option<Binding>) {
-        let same = match self.tls_hosts.get(host) {
-            Some(Binding::Default) => binding.is_some(),
-            Some(Binding::Identity(_)) => false,
-            None => binding.is_none(),
+    /// Sets how a host is served over TLS, unless it is so already.
+    fn bind(&mut self, host: &HostKey, binding: Option<Binding>) {
+        let same = match (self.tls_hosts.get(host), &binding) {
+            (Some(old), Some(new)) => old.same(new),
+            (old, new) => old.is_none() && new.is_none(),
         };
         if !same {
             Arc::make_mut(&mut self.tls_hosts).set(host, binding);
@@ -74,37 +81,48 @@ impl Translator {
                 }
                 continue;
             };
+            let hosts: Vec<HostKey> = hosts.iter().cloned().collect();
             let names: Vec<Arc<str>> = hosts.iter().map(HostKey::written).collect();
             let current = self.tls_hosts.identity_of(&name);
-            if current.is_some_and(|id| Arc::ptr_eq(&id.key, &loaded.key) && id.hosts == names) {
-                continue;
-            }
-            let identity = Arc::new(Identity {
-                secret: name.clone(),
-                hosts: names,
-                key: Arc::clone(&loaded.key),
-                not_before: loaded.not_before,
-                not_after: loaded.not_after,
-                fingerprint: loaded.fingerprint.clone(),
+            let same = current.filter(|id| Arc::ptr_eq(&id.key, &loaded.key) && id.hosts == names).cloned();
+            let identity = same.unwrap_or_else(|| {
+                let identity = Arc::new(Identity::of(&name, loaded, names));
+                Arc::make_mut(&mut self.tls_hosts).set_identity(&name, Some(Arc::clone(&identity)));
+                self.changed = true;
+                identity
             });
-            let table = Arc::make_mut(&mut self.tls_hosts);
             for host in hosts {
-                table.set(host, Some(Binding::Identity(Arc::clone(&identity))));
+                let Some(class) = self.tls.get(&host).map(|tls| tls.class) else { continue };
+                self.bind(&host, Some(Binding { class, identity: Some(Arc::clone(&identity)) }));
             }
-            table.set_identity(&name, Some(identity));
-            self.changed = true;
         }
     }
 
     /// How a host is served over TLS: by its own entry, else by that of its wildcard.
-    pub(super) fn tls_of(&self, host: &HostKey) -> Option<&TlsState> {
+    pub(super) fn tls_of(&self, host: &HostKey) -> Option<&HostTls> {
         let wildcard = || match host {
             HostKey::Exact(name) => {
                 let (_, domain) = name.split_once('.')?;
                 self.tls.get(&HostKey::Wildcard(Arc::from(domain)))
             }
+            // An Ingress without rules asks for TLS for any host.
+            HostKey::Default => self.tls.get(&HostKey::Any),
             _ => None,
         };
         self.tls.get(host).or_else(wildcard)
+    }
+}
+
+impl Identity {
+    /// The identity that a Secret gives.
+    pub(super) fn of(secret: &NamespacedName, loaded: &Loaded, hosts: Vec<Arc<str>>) -> Self {
+        Self {
+            secret: secret.clone(),
+            hosts,
+            key: Arc::clone(&loaded.key),
+            not_before: loaded.not_before,
+            not_after: loaded.not_after,
+            fingerprint: loaded.fingerprint.clone(),
+        }
     }
 }

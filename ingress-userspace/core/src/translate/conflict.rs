@@ -4,28 +4,81 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::class_table::ClassTraits;
 use super::ingress::{Draft, DraftRule};
 use super::names::shown_name;
 use super::reason;
 use super::secrets::Secrets;
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use super::tls::Claim;
 use crate::objects::NamespacedName;
 use crate::report::Finding;
-use crate::table::{Denied, HostKey, HostRules, Rank, RankedRule, Rule, elements};
+use crate::settings::TlsPolicy;
+use crate::table::{ClassId, Denied, HostKey, HostRules, Rank, RankedRule, Rule, elements};
 
 /// Findings by the Ingress that they are about.
 pub(super) type Findings = BTreeMap<NamespacedName, Vec<Finding>>;
 
 /// How a host is served over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostTls {
+    /// The oldest Ingress that lists the host: its class decides the TLS policy.
+    pub(super) owner: NamespacedName,
+    /// The place of that class in the table.
+    pub(super) class: ClassId,
+    /// Its name, for messages.
+    pub(super) class_title: String,
+    pub(super) policy: TlsPolicy,
+    pub(super) state: TlsState,
+}
+
+/// With which certificate a host is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TlsState {
-    /// With the default certificate.
+    /// The default certificate.
     Default,
-    /// With this Secret.
+    /// This Secret.
     Secret(NamespacedName),
-    /// Not at all: this Secret, which this Ingress names, cannot be used.
-    Broken { secret: NamespacedName, ingress: NamespacedName },
+    /// None: this Secret, which this Ingress or its class names, cannot be used.
+    Broken { secret: NamespacedName, ingress: NamespacedName, is_default: bool },
+}
+
+impl HostTls {
+    /// The Secret that serves the host.
+    pub(super) fn secret(&self) -> Option<&NamespacedName> {
+        match &self.state {
+            TlsState::Secret(secret) => Some(secret),
+            TlsState::Default | TlsState::Broken { .. } => None,
+        }
+    }
+
+    /// What an Ingress is told whose requests for the host are answered 503 for want of a certificate. What is wrong with a
+    /// Secret of its own it is told there.
+    fn broken_finding(&self, host: &HostKey, ingress: &NamespacedName) -> Option<Finding> {
+        let TlsState::Broken { secret, ingress: naming, is_default } = &self.state else { return None };
+        if naming == ingress && !is_default {
+            return None;
+        }
+        let secret = shown_name(secret);
+        let by = match is_default {
+            true => format!("Secret {secret}, the default certificate of {},", self.class_title),
+            false => format!("Secret {secret}, which Ingress {naming} names,"),
+        };
+        let message = format!("requests for host {host} are answered 503: {by} cannot be used");
+        Some(Finding::refused(reason::TLS_UNAVAILABLE, "spec.tls", message))
+    }
+
+    /// What an Ingress is told whose class asks for another TLS policy than the host's.
+    fn policy_finding(&self, host: &HostKey, class: &ClassTraits) -> Finding {
+        let message = format!(
+            "requests for host {host} are answered 503: it is served with the TLS policy of {}, as Ingress {}, the oldest that \
+             lists it, has; {} asks for another",
+            self.class_title,
+            self.owner,
+            class.title()
+        );
+        Finding::refused(reason::TLS_POLICY_CONFLICT, "spec.ingressClassName", message)
+    }
 }
 
 /// Decides which Secret serves a host.
@@ -37,50 +90,87 @@ pub(super) fn settle_tls(
     host: &HostKey,
     drafts: &[(&NamespacedName, &Draft)],
     secrets: &Secrets,
-) -> (TlsState, Findings) {
-    let mut claims: Vec<(&NamespacedName, i64, &Claim)> = Vec::new();
+) -> (Option<HostTls>, Findings) {
+    let mut claims: Vec<(&NamespacedName, &Draft, &Claim)> = Vec::new();
     for (name, draft) in drafts {
-        claims.extend(
-            draft.claims.iter().filter(|c| c.host == *host).map(|claim| (*name, draft.created, claim)),
-        );
+        claims.extend(draft.claims.iter().filter(|c| c.host == *host).map(|claim| (*name, *draft, claim)));
     }
-    claims.sort_by_key(|(name, created, _)| (*created, *name));
-    let owner = claims.first().map(|(name, ..)| Arc::clone(&name.namespace));
-    let in_owner = |name: &NamespacedName| Some(&name.namespace) == owner.as_ref();
-    let winner = claims.iter().find(|(name, _, claim)| in_owner(name) && claim.secret.is_some()).copied();
-    let winning = winner.and_then(|(name, _, claim)| Some((name, claim.secret.as_ref()?)));
-    let state = match winning {
-        None => TlsState::Default,
-        Some((ingress, secret)) => match secrets.get(secret).and_then(|state| state.serving.as_ref()) {
-            Some(_) => TlsState::Secret(secret.clone()),
-            None => TlsState::Broken { secret: secret.clone(), ingress: ingress.clone() },
-        },
+    claims.sort_by_key(|(name, draft, _)| (draft.created, *name));
+    let Some(&(owner, first, _)) = claims.first() else { return (None, Findings::new()) };
+    let in_owner = |name: &NamespacedName| name.namespace == owner.namespace;
+    let winner = claims.iter().find(|(name, _, claim)| in_owner(name) && claim.secret.is_some());
+    let winning = winner.and_then(|(name, _, claim)| Some((*name, claim.secret.as_ref()?)));
+    let class = &first.class;
+    let usable =
+        |secret: &NamespacedName| secrets.get(secret).and_then(|state| state.usable(class.policy)).is_some();
+    let state = match (winning, &class.default_certificate) {
+        (Some((_, secret)), _) if usable(secret) => TlsState::Secret(secret.clone()),
+        (Some((ingress, secret)), _) => {
+            TlsState::Broken { secret: secret.clone(), ingress: ingress.clone(), is_default: false }
+        }
+        (None, Some(secret)) if !usable(secret) => {
+            TlsState::Broken { secret: secret.clone(), ingress: owner.clone(), is_default: true }
+        }
+        (None, _) => TlsState::Default,
+    };
+    let tls = HostTls {
+        owner: owner.clone(),
+        class: class.id,
+        class_title: class.title(),
+        policy: class.policy,
+        state,
     };
     let mut findings = Findings::new();
     for (name, _, claim) in &claims {
         let Some(secret) = &claim.secret else { continue };
         let finding = if Some(secret) == winning.map(|(_, winner)| winner) {
-            let serving = secrets.get(secret).and_then(|state| state.serving.as_ref());
-            if serving.is_none_or(|loaded| loaded.covers(host)) {
-                continue;
-            }
-            let message = format!("the certificate of Secret {} is not issued for host {host}", secret.name);
-            Finding::warning(reason::CERTIFICATE_HOST_MISMATCH, &claim.field, message)
+            certificate_finding(host, claim, secret, secrets, &tls)
         } else {
-            let used = match (winning, claims.first()) {
-                (Some((ingress, secret)), _) => {
-                    format!("Secret {}, which Ingress {ingress} names", shown_name(secret))
-                }
-                (None, Some((ingress, ..))) => format!("the default certificate, as Ingress {ingress} wants"),
-                (None, None) => continue,
-            };
-            let message =
-                format!("host {host} is served with {used}: it is older, or of the host's namespace");
-            Finding::warning(reason::TLS_HOST_CONFLICT, &claim.field, message)
+            Some(loser_finding(host, claim, winning, owner))
         };
-        findings.entry((*name).clone()).or_default().push(finding);
+        if let Some(finding) = finding {
+            findings.entry((*name).clone()).or_default().push(finding);
+        }
     }
-    (state, findings)
+    (Some(tls), findings)
+}
+
+/// What there is to say about the certificate that serves a host.
+fn certificate_finding(
+    host: &HostKey,
+    claim: &Claim,
+    secret: &NamespacedName,
+    secrets: &Secrets,
+    tls: &HostTls,
+) -> Option<Finding> {
+    let state = secrets.get(secret)?;
+    let loaded = state.serving.as_ref()?;
+    if state.usable(tls.policy).is_none() {
+        let message = format!(
+            "the key of Secret {} is weaker than tls.keys of {} asks for; requests for host {host} are answered 503",
+            secret.name, tls.class_title
+        );
+        return Some(Finding::refused(reason::CERTIFICATE_KEY_WEAK, &claim.secret_field, message));
+    }
+    (!loaded.covers(host)).then(|| {
+        let message = format!("the certificate of Secret {} is not issued for host {host}", secret.name);
+        Finding::warning(reason::CERTIFICATE_HOST_MISMATCH, &claim.field, message)
+    })
+}
+
+/// What an Ingress is told whose Secret is not the one that serves a host.
+fn loser_finding(
+    host: &HostKey,
+    claim: &Claim,
+    winning: Option<(&NamespacedName, &NamespacedName)>,
+    owner: &NamespacedName,
+) -> Finding {
+    let used = match winning {
+        Some((ingress, secret)) => format!("Secret {}, which Ingress {ingress} names", shown_name(secret)),
+        None => format!("the default certificate, as Ingress {owner} wants"),
+    };
+    let message = format!("host {host} is served with {used}: it is older, or of the host's namespace");
+    Finding::warning(reason::TLS_HOST_CONFLICT, &claim.field, message)
 }
 
 /// Builds the rules of a host from all Ingresses that have some for it. `tls` is how the host is served over TLS.
@@ -88,7 +178,7 @@ pub(super) fn settle_host(
     host: &HostKey,
     drafts: &[(&NamespacedName, &Draft)],
     slots: &Slots,
-    tls: Option<&TlsState>,
+    tls: Option<&HostTls>,
     before: Option<&Arc<HostRules>>,
 ) -> (Option<Arc<HostRules>>, Findings) {
     let mut entries = Vec::new();
@@ -96,24 +186,22 @@ pub(super) fn settle_host(
     let mut findings = Findings::new();
     let written = host.written();
     for (name, draft) in drafts {
-        let mut unavailable = false;
+        let (mut unavailable, mut conflict) = (false, false);
         for wanted in draft.rules.iter().filter(|rule| rule.host == *host) {
-            let Some(rule) = rule(name, &written, wanted, slots, tls) else { continue };
+            let Some(rule) = rule(name, &written, draft, wanted, slots, tls) else { continue };
             unavailable |= rule.denied == Some(Denied::TlsSecret);
+            conflict |= rule.denied == Some(Denied::TlsPolicy);
             let rank = rank(host, name, draft, wanted);
             let same = before.and_then(|old| old.ranked(&rank)).filter(|old| ***old == rule);
             let rule = same.map_or_else(|| Arc::new(rule), Arc::clone);
             fields.insert(((*name).clone(), wanted.position), &wanted.field);
             entries.push(RankedRule { rank, rule });
         }
-        if let (true, Some(TlsState::Broken { secret, ingress })) = (unavailable, tls)
-            && ingress != *name
-        {
-            let secret = shown_name(secret);
-            let message = format!(
-                "requests for host {host} are answered 503: Secret {secret}, which Ingress {ingress} names, cannot be used"
-            );
-            let finding = Finding::refused(reason::TLS_UNAVAILABLE, "spec.tls", message);
+        let finding = tls.and_then(|tls| {
+            let broken = tls.broken_finding(host, name).filter(|_| unavailable);
+            broken.or_else(|| conflict.then(|| tls.policy_finding(host, &draft.class)))
+        });
+        if let Some(finding) = finding {
             findings.entry((*name).clone()).or_default().push(finding);
         }
     }
@@ -153,20 +241,32 @@ fn rank(host: &HostKey, ingress: &NamespacedName, draft: &Draft, rule: &DraftRul
     }
 }
 
+/// Why a rule is not served, if it is not.
+fn denied(draft: &Draft, wanted: &DraftRule, slot: &Slot, tls: Option<&HostTls>) -> Option<Denied> {
+    if draft.class.problem.is_some() {
+        return Some(Denied::Class);
+    }
+    if let Some(tls) = tls.filter(|_| wanted.tls && !wanted.acme_http01) {
+        if matches!(tls.state, TlsState::Broken { .. }) {
+            return Some(Denied::TlsSecret);
+        }
+        if tls.policy != draft.class.policy {
+            return Some(Denied::TlsPolicy);
+        }
+    }
+    let backend = wanted.backend.is_refused() || slot.problem_for(&wanted.backend, &draft.class).is_some();
+    backend.then_some(Denied::Backend)
+}
+
 fn rule(
     ingress: &NamespacedName,
     host: &Arc<str>,
+    draft: &Draft,
     wanted: &DraftRule,
     slots: &Slots,
-    tls: Option<&TlsState>,
+    tls: Option<&HostTls>,
 ) -> Option<Rule> {
     let slot = slots.get(&wanted.backend)?;
-    let broken = wanted.tls && !wanted.acme_http01 && matches!(tls, Some(TlsState::Broken { .. }));
-    let denied = if broken {
-        Some(Denied::TlsSecret)
-    } else {
-        (slot.problem.is_some() || wanted.backend.is_refused()).then_some(Denied::Backend)
-    };
     let label = match wanted.fallback {
         true if ingress.name.is_empty() => "(default)".to_owned(),
         true => format!("{ingress}/(default)"),
@@ -179,7 +279,8 @@ fn rule(
         path_type: wanted.path_type,
         label: Arc::from(label),
         backend: slots.id(&wanted.backend)?,
-        denied,
+        class: draft.class.id,
+        denied: denied(draft, wanted, slot, tls),
         tls: wanted.tls,
         acme_http01: wanted.acme_http01,
     })

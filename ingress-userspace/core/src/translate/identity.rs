@@ -13,11 +13,17 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED25519};
 use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
 
 use super::chain::{self, Disorder, Link};
+use super::expiry::Validity;
 use super::marks::{TLS_CERTIFICATE, TLS_KEY, TLS_SECRET_TYPE};
+use super::names::shown_name;
 use super::reason;
+use crate::objects::NamespacedName;
+use crate::settings::{Curve, KeyStrength};
 use crate::table::HostKey;
 
 /// Longest value that is read; the API server's bound for a whole Secret is 1 MiB.
@@ -31,6 +37,7 @@ pub(super) struct Loaded {
     pub(super) not_before: i64,
     pub(super) not_after: i64,
     pub(super) fingerprint: String,
+    pub(super) strength: KeyStrength,
     /// The DNS names of the leaf, in lower case.
     names: Vec<HostKey>,
     /// Whether the order of the chain was mended.
@@ -38,6 +45,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    pub(super) fn validity(&self) -> Validity {
+        Validity { not_before: self.not_before, not_after: self.not_after }
+    }
+
     /// Whether the leaf is good for all hosts that the key names.
     pub(super) fn covers(&self, host: &HostKey) -> bool {
         self.names.iter().any(|name| name.covers(host))
@@ -51,6 +62,19 @@ pub(super) struct SecretProblem {
     /// The field of the Secret.
     pub(super) field: &'static str,
     pub(super) message: String,
+}
+
+impl SecretProblem {
+    /// What is wrong, for whoever does not look at the Secret.
+    pub(super) fn about(&self, secret: &NamespacedName) -> String {
+        match self.reason {
+            reason::SECRET_NOT_FOUND
+            | reason::SECRET_NOT_READ
+            | reason::SECRET_FORBIDDEN
+            | reason::NAME_INVALID => self.message.clone(),
+            _ => format!("Secret {}: {}", shown_name(secret), self.message),
+        }
+    }
 }
 
 fn problem(reason: &'static str, field: &'static str, message: impl Into<String>) -> SecretProblem {
@@ -98,11 +122,15 @@ pub(super) fn read(secret: &Secret, keys: &dyn KeyProvider) -> Result<Loaded, Se
     let order = chain::order(&links, &public_key).map_err(disorder)?;
     drop(public_key);
     let leaf = &parsed[order[0]];
+    let strength = strength(leaf).ok_or_else(|| {
+        problem(reason::KEY_INVALID, "data[tls.crt]", "the kind of the certificate's key is not known")
+    })?;
     let chain = order.iter().map(|&at| certificates[at].clone()).collect();
     Ok(Loaded {
         not_before: leaf.validity().not_before.timestamp(),
         not_after: leaf.validity().not_after.timestamp(),
         fingerprint: hex(&Sha256::digest(&certificates[order[0]])),
+        strength,
         names: dns_names(leaf),
         mended: order.iter().enumerate().any(|(place, &at)| place != at),
         key: Arc::new(CertifiedKey::new(chain, key)),
@@ -183,6 +211,22 @@ fn disorder(disorder: Disorder) -> SecretProblem {
     }
 }
 
+/// The kind and strength of the key in a certificate.
+fn strength(certificate: &X509Certificate<'_>) -> Option<KeyStrength> {
+    let key = certificate.public_key();
+    let algorithm = &key.algorithm;
+    if algorithm.algorithm == OID_SIG_ED25519 {
+        return Some(KeyStrength::Curve(Curve::Ed25519));
+    }
+    if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
+        return Some(KeyStrength::Rsa(rsa.key_size()));
+    }
+    let curve = algorithm.parameters.as_ref()?.as_oid().ok()?;
+    let curves =
+        [(OID_EC_P256, Curve::P256), (OID_NIST_EC_P384, Curve::P384), (OID_NIST_EC_P521, Curve::P521)];
+    curves.into_iter().find(|(oid, _)| *oid == curve).map(|(_, curve)| KeyStrength::Curve(curve))
+}
+
 /// The subject alternative names that are DNS names. The common name is not looked at: clients do not either (RFC 9525).
 fn dns_names(certificate: &X509Certificate<'_>) -> Vec<HostKey> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
@@ -205,6 +249,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn date(unix: i64) -> String {
+/// A time as people write it.
+pub(super) fn date(unix: i64) -> String {
     jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
 }

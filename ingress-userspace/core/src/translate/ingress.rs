@@ -6,9 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::TranslateOptions;
 use super::backend::{BackendKey, parse_reference};
 use super::class::disagreement;
+use super::class_table::ClassTraits;
 use super::created;
 use super::marks::ACME_SOLVER;
 use super::names::{is_label, is_subdomain, parse_host, shown};
@@ -24,6 +24,7 @@ use crate::table::{HostKey, PathType, trim};
 pub(super) struct Draft {
     /// `creationTimestamp` in Unix seconds.
     pub(super) created: i64,
+    pub(super) class: Arc<ClassTraits>,
     pub(super) rules: Vec<DraftRule>,
     pub(super) claims: Vec<Claim>,
     /// Services that the Ingress names, whether or not their rules are accepted.
@@ -67,7 +68,7 @@ impl Draft {
     }
 
     /// The default backend of the configuration, as if an Ingress without a name had it.
-    pub(super) fn configured(backend: BackendKey, options: &TranslateOptions) -> Self {
+    pub(super) fn configured(backend: BackendKey, class: &Arc<ClassTraits>) -> Self {
         let rule = DraftRule {
             host: HostKey::Configured,
             fallback: true,
@@ -77,10 +78,10 @@ impl Draft {
             field: String::new(),
             backend_field: String::new(),
             position: (0, 0),
-            tls: !options.allow_plaintext,
+            tls: !class.allow_plaintext,
             acme_http01: false,
         };
-        Self { created: i64::MAX, rules: vec![rule], ..Self::default() }
+        Self { created: i64::MAX, class: Arc::clone(class), rules: vec![rule], ..Self::default() }
     }
 }
 
@@ -96,11 +97,19 @@ pub(super) fn is_acme_solver(meta: &ObjectMeta) -> bool {
 pub(super) fn read(
     name: &NamespacedName,
     ingress: &Ingress,
-    options: &TranslateOptions,
+    class: &Arc<ClassTraits>,
     solver: &dyn Fn(&NamespacedName) -> bool,
 ) -> Draft {
-    let mut draft = Draft { created: created(&ingress.metadata), ..Draft::default() };
+    let mut draft =
+        Draft { created: created(&ingress.metadata), class: Arc::clone(class), ..Draft::default() };
     draft.findings.extend(disagreement(ingress));
+    if let Some(problem) = &class.problem {
+        let message = format!(
+            "IngressClass {}: {problem}; the requests of this Ingress are answered 503",
+            shown(&class.name)
+        );
+        draft.findings.push(Finding::refused(reason::CLASS_UNAVAILABLE, "spec.ingressClassName", message));
+    }
     if !is_subdomain(&name.name) || !is_label(&name.namespace) {
         let (field, bad) = if is_label(&name.namespace) {
             ("metadata.name", &name.name)
@@ -114,14 +123,13 @@ pub(super) fn read(
     }
     let empty = IngressSpec::default();
     let spec = ingress.spec.as_ref().unwrap_or(&empty);
-    let reader = Reader { name, spec, options, solver, marked: is_acme_solver(&ingress.metadata), draft };
+    let reader = Reader { name, spec, solver, marked: is_acme_solver(&ingress.metadata), draft };
     reader.read()
 }
 
 struct Reader<'a> {
     name: &'a NamespacedName,
     spec: &'a IngressSpec,
-    options: &'a TranslateOptions,
     solver: &'a dyn Fn(&NamespacedName) -> bool,
     /// Whether the Ingress itself is marked as an ACME solver.
     marked: bool,
@@ -256,7 +264,7 @@ impl Reader<'_> {
 
     /// Refuses what would be served in plaintext only (law 6).
     fn may_serve(&mut self, at: usize, host: &HostKey, tls: bool) -> bool {
-        let may = tls || self.options.allow_plaintext;
+        let may = tls || self.draft.class.allow_plaintext;
         if !may {
             let message = match host {
                 HostKey::Any => "the rule has no host and spec.tls no entry without hosts".to_owned(),
@@ -275,7 +283,7 @@ impl Reader<'_> {
         let mut targets: Vec<(HostKey, bool)> = Vec::new();
         if hosts.is_empty() {
             let tls = !self.draft.claims.is_empty();
-            if tls || self.options.allow_plaintext {
+            if tls || self.draft.class.allow_plaintext {
                 targets.push((HostKey::Default, tls));
             } else {
                 let message =

@@ -2,20 +2,26 @@
 //!
 //! ```text
 //! Ingress ──read──► Draft ─┬─ rules by host ──settle_host──► HostRules ─┐
-//! IngressClass ──select──┘ ├─ spec.tls ──────settle_tls────► TlsHosts ──┼──► RoutingTable
-//! Secret ──load────────────┘                                            │
+//! IngressClass ──select──┤ ├─ spec.tls ──────settle_tls────► TlsHosts ──┼──► RoutingTable
+//! ProxyClass ──overlay──►┴ traits                                        │
+//!              └─────────── settings ─────────────────────► class slots ─┤
+//! Secret ──load──────────────────────────────────────────► identities ───┤
 //! Service, EndpointSlice ──resolve──► slots ────────────────────────────┘
 //! ```
 //!
 //! Each arrow is a pure function of its inputs, and each result is kept with what it was made from, so that a change
-//! repeats only the arrows it touches: an EndpointSlice one slot, a Secret the hosts that it serves, an Ingress its hosts.
+//! repeats only the arrows it touches: an EndpointSlice one slot, a ProxyClass one slot, a Secret the hosts that it serves, an
+//! Ingress its hosts.
 
 mod backend;
 mod bindings;
 mod chain;
 mod class;
+mod class_table;
+mod class_updates;
 mod conflict;
 mod demand;
+mod expiry;
 mod identity;
 mod index;
 mod ingress;
@@ -23,6 +29,7 @@ pub(crate) mod marks;
 mod names;
 mod options;
 mod path;
+mod proxy_class;
 pub mod reason;
 mod reports;
 mod secrets;
@@ -34,6 +41,7 @@ mod translator;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use demand::SecretDemand;
+pub use expiry::expiry_warning;
 pub use options::{CONTROLLER_NAME, TranslateOptions};
 pub use single::read_identity;
 pub use translator::Translator;

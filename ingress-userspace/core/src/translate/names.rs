@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::objects::NamespacedName;
+pub(super) use crate::objects::{is_label, is_subdomain};
 use crate::table::HostKey;
 
 /// How much of a user's string a message repeats.
@@ -24,20 +25,6 @@ pub(super) fn shown_name(name: &NamespacedName) -> String {
     } else {
         format!("{}/{}", name.namespace, shown(&name.name))
     }
-}
-
-/// A DNS label as RFC 1123 has it, in lower case.
-pub(super) fn is_label(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// A DNS subdomain as RFC 1123 has it, in lower case.
-pub(super) fn is_subdomain(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 /// Reads the host of a rule or of `spec.tls`. The error says what is wrong, to go on after "is".

@@ -1,35 +1,33 @@
-//! What the operator allows, as far as translation depends on it.
-
-use serde::{Deserialize, Serialize};
+//! What the operator sets for the whole process.
 
 use super::backend::{BackendKey, PortRef};
 use super::names::is_label;
 use crate::objects::NamespacedName;
+use crate::settings::Settings;
 
 /// The value of `IngressClass.spec.controller` that Penstock answers to.
 pub const CONTROLLER_NAME: &str = "penstock.dev/ingress-controller";
 
-/// Switches of the translation from Kubernetes objects to the routing table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+/// What the translation from Kubernetes objects to the routing table needs to know besides the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TranslateOptions {
     /// The controller name to answer to: `IngressClass.spec.controller`.
     pub controller: String,
-    /// Serve rules whose host no `spec.tls` of the same Ingress names. Off: such rules are refused (law 6).
-    pub allow_plaintext: bool,
-    /// Follow Services of type ExternalName. Off: they are refused, because they reach outside the cluster.
-    pub allow_external_name: bool,
     /// `namespace/service:port` for requests that no rule matches, below any Ingress' own default backend.
     pub default_backend: Option<String>,
+    /// Warn about a certificate when it expires in less than so many days, and again at three and at one; 0 is never.
+    pub certificate_warning_days: u16,
+    /// The base that the ProxyClass of each class overlays.
+    pub settings: Settings,
 }
 
 impl Default for TranslateOptions {
     fn default() -> Self {
         Self {
             controller: CONTROLLER_NAME.to_owned(),
-            allow_plaintext: false,
-            allow_external_name: false,
             default_backend: None,
+            certificate_warning_days: 14,
+            settings: Settings::default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The Secrets that Ingresses of ours name.
+//! The Secrets that Ingresses of ours name, and those of default certificates. A class that names one is a user with an empty
+//! namespace, which no Ingress has.
 //!
 //! A Secret that was good keeps serving when it is replaced by one that is not, is deleted or expires: until it is good
 //! again or no Ingress names it any more. This is the one thing that a translation remembers beyond the objects.
@@ -18,6 +19,7 @@ use super::index::NameSet;
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
+use crate::settings::TlsPolicy;
 
 /// What is heard of a Secret.
 #[derive(Clone)]
@@ -43,15 +45,28 @@ enum Content {
     Good(Arc<Loaded>),
 }
 
+impl Content {
+    fn good(&self) -> Option<&Loaded> {
+        match self {
+            Self::Good(loaded) => Some(loaded),
+            _ => None,
+        }
+    }
+}
+
 /// One Secret.
 #[derive(Default)]
 pub(super) struct SecretState {
     users: NameSet,
     content: Content,
+    /// `metadata.uid` of the Secret, if there is one.
+    pub(super) uid: Option<Arc<str>>,
     /// What is served: the Secret as it is, or the last one that was good.
     pub(super) serving: Option<Arc<Loaded>>,
     /// Why the Secret as it is cannot serve.
     pub(super) problem: Option<SecretProblem>,
+    /// The Secret can serve, but its certificate ends in less than so many days.
+    pub(super) warned_days: Option<u16>,
     deadline: Option<i64>,
 }
 
@@ -62,6 +77,10 @@ impl SecretState {
     }
 
     fn take_over(&mut self, news: News, keys: &dyn KeyProvider) {
+        self.uid = match &news {
+            News::Given(secret) => secret.metadata.uid.as_deref().map(Arc::from),
+            News::Absent | News::Withheld(_) => None,
+        };
         self.content = match news {
             News::Absent => Content::Absent,
             News::Withheld(why) => Content::Withheld(why),
@@ -92,11 +111,22 @@ impl SecretState {
         };
         (Some(SecretProblem { reason, field: "", message }), None)
     }
+
+    /// What is served, if the TLS policy allows its key.
+    pub(super) fn usable(&self, policy: TlsPolicy) -> Option<&Arc<Loaded>> {
+        self.serving.as_ref().filter(|loaded| policy.admits(loaded.strength))
+    }
+
+    /// The classes whose default certificate it is; the configuration goes by the empty name.
+    pub(super) fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.users.iter().filter(|user| user.namespace.is_empty()).map(|user| &user.name)
+    }
 }
 
 /// All Secrets that are named.
-#[derive(Default)]
 pub(super) struct Secrets {
+    /// How many days before the end of a certificate the first warning comes.
+    warning_days: u16,
     states: BTreeMap<NamespacedName, SecretState>,
     deadlines: BTreeSet<(i64, NamespacedName)>,
     /// Secrets that may have lost their last user.
@@ -105,6 +135,16 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    pub(super) fn new(warning_days: u16) -> Self {
+        Self {
+            warning_days,
+            states: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            released: BTreeSet::new(),
+            demand: Changes::default(),
+        }
+    }
+
     pub(super) fn get(&self, name: &NamespacedName) -> Option<&SecretState> {
         self.states.get(name)
     }
@@ -155,12 +195,12 @@ impl Secrets {
         self.demand.take()
     }
 
-    /// Secrets whose validity begins or ended by now.
+    /// Secrets whose validity begins, comes to its end or ended by now.
     pub(super) fn due(&self, now: i64) -> impl Iterator<Item = &NamespacedName> {
         self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now).map(|(_, name)| name)
     }
 
-    /// When the next Secret becomes valid or expires.
+    /// When the next Secret becomes valid, is warned about or expires.
     pub(super) fn next_deadline(&self) -> Option<i64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -185,6 +225,10 @@ impl Secrets {
             state.take_over(news, keys);
         }
         let (problem, deadline) = state.judge(name, now);
+        let validity = state.content.good().filter(|_| problem.is_none()).map(Loaded::validity);
+        let next = validity.and_then(|validity| validity.next_warning(self.warning_days, now));
+        let deadline = next.into_iter().chain(deadline).min();
+        let warned_days = validity.and_then(|validity| validity.warned_days(self.warning_days, now));
         if state.deadline != deadline {
             if let Some(old) = state.deadline {
                 self.deadlines.remove(&(old, name.clone()));
@@ -192,8 +236,8 @@ impl Secrets {
             self.deadlines.extend(deadline.map(|new| (new, name.clone())));
             state.deadline = deadline;
         }
-        let mut changed = state.problem != problem;
-        state.problem = problem;
+        let mut changed = state.problem != problem || state.warned_days != warned_days;
+        (state.problem, state.warned_days) = (problem, warned_days);
         if let (None, Content::Good(loaded)) = (&state.problem, &state.content)
             && state.serving.as_ref().is_none_or(|serving| !Arc::ptr_eq(serving, loaded))
         {

@@ -22,12 +22,5 @@ pub fn read_identity(
     });
     let loaded =
         loaded.map_err(|problem| Finding::refused(problem.reason, problem.field, problem.message))?;
-    Ok(Identity {
-        secret: name.clone(),
-        hosts: Vec::new(),
-        key: loaded.key,
-        not_before: loaded.not_before,
-        not_after: loaded.not_after,
-        fingerprint: loaded.fingerprint,
-    })
+    Ok(Identity::of(name, &loaded, Vec::new()))
 }

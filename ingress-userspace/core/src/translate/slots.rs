@@ -1,9 +1,11 @@
 //! The backends in use, each in a slot that it keeps as long as some rule refers to it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::backend::{BackendKey, BackendProblem, PortRef, Resolved};
+use super::backend::{BackendKey, BackendProblem, PortRef, Resolved, external_refused};
+use super::class_table::ClassTraits;
 use super::index::NameSet;
 use crate::objects::NamespacedName;
 use crate::report::Finding;
@@ -15,8 +17,24 @@ pub(super) struct Slot {
     /// The Ingresses that refer to it; an empty name stands for the configuration.
     pub(super) users: NameSet,
     pub(super) problem: Option<BackendProblem>,
+    /// Whether it reaches outside the cluster.
+    pub(super) external: bool,
     pub(super) notes: Vec<Finding>,
     id: u32,
+}
+
+impl Slot {
+    /// Why a rule of a class cannot use the backend.
+    pub(super) fn problem_for(
+        &self,
+        key: &BackendKey,
+        class: &ClassTraits,
+    ) -> Option<Cow<'_, BackendProblem>> {
+        if self.external && !class.allow_external_name {
+            return Some(Cow::Owned(external_refused(key, &class.title())));
+        }
+        self.problem.as_ref().map(Cow::Borrowed)
+    }
 }
 
 /// All backends in use.
@@ -80,8 +98,10 @@ impl Slots {
             self.changed = true;
             outcome = Outcome::Endpoints;
         }
-        if slot.problem != resolved.problem || slot.notes != resolved.notes {
+        let known = (&slot.problem, slot.external, &slot.notes);
+        if known != (&resolved.problem, resolved.external, &resolved.notes) {
             slot.problem = resolved.problem;
+            slot.external = resolved.external;
             slot.notes = resolved.notes;
             outcome = Outcome::Status;
         }

@@ -8,7 +8,8 @@ use rustls::crypto::KeyProvider;
 
 use super::backend::{BackendKey, resolve};
 use super::class::Classes;
-use super::conflict::{Findings, TlsState, settle_host};
+use super::class_table::ClassTable;
+use super::conflict::{Findings, HostTls, settle_host};
 use super::index::{Index, NameSet};
 use super::ingress::{Draft, is_acme_solver, read};
 use super::marks::SERVICE_NAME;
@@ -24,30 +25,34 @@ use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
 ///
 /// The table and the reports depend on the objects, the options and the time only, not on the order in which the objects
 /// came. One thing is remembered beyond that: a Secret that was good keeps serving after it was replaced by one that is
-/// not, was deleted or expired, for as long as an Ingress names it (`remembered_secrets`).
+/// not, was deleted or expired, for as long as an Ingress names it (`remembered_secrets`); and so does a ProxyClass.
 pub struct Translator {
-    options: TranslateOptions,
+    pub(super) options: TranslateOptions,
     keys: &'static dyn KeyProvider,
     /// Whether Secrets come only when they are demanded. Then none is kept.
     on_demand: bool,
     pub(super) objects: ObjectSet,
-    classes: Classes,
+    pub(super) classes: Classes,
+    pub(super) class_table: ClassTable,
+    /// The Secret of each class' default certificate.
+    pub(super) class_certificates: BTreeMap<Arc<str>, NamespacedName>,
     /// What the Ingresses of ours ask for; the default backend of the configuration goes by the empty name.
     pub(super) drafts: BTreeMap<NamespacedName, Draft>,
     pub(super) slots: Slots,
     pub(super) secrets: Secrets,
-    /// Ingresses by Service, by host of their rules, and by TLS host.
+    /// Ingresses by class, by Service, by host of their rules, and by TLS host.
+    pub(super) class_users: Index<Arc<str>>,
     service_users: Index<NamespacedName>,
     pub(super) host_users: Index<HostKey>,
     pub(super) tls_users: Index<HostKey>,
     /// EndpointSlices by Service.
     slices: Index<NamespacedName>,
-    pub(super) tls: BTreeMap<HostKey, TlsState>,
+    pub(super) tls: BTreeMap<HostKey, HostTls>,
     /// The hosts that each Secret serves.
     pub(super) bound: BTreeMap<NamespacedName, BTreeSet<HostKey>>,
     pub(super) host_findings: BTreeMap<HostKey, Findings>,
     pub(super) tls_findings: BTreeMap<HostKey, Findings>,
-    reports: Reports,
+    pub(super) reports: Reports,
     hosts: Arc<Hosts>,
     pub(super) tls_hosts: Arc<TlsHosts>,
     pub(super) changed: bool,
@@ -58,7 +63,11 @@ pub struct Translator {
 /// What has to be made again, in the order in which it is done.
 #[derive(Default)]
 pub(super) struct Stale {
+    /// IngressClasses or ProxyClasses.
     pub(super) classes: bool,
+    /// Default certificates, by class.
+    pub(super) certificates: BTreeSet<Arc<str>>,
+    pub(super) class_reports: bool,
     pub(super) ingresses: BTreeSet<NamespacedName>,
     /// Secrets to look at, with what is heard of them.
     pub(super) secrets: BTreeMap<NamespacedName, Option<News>>,
@@ -71,7 +80,7 @@ pub(super) struct Stale {
 }
 
 impl Stale {
-    fn report(&mut self, kind: Kind, name: &NamespacedName) {
+    pub(super) fn report(&mut self, kind: Kind, name: &NamespacedName) {
         self.reports.insert(ObjectKey { kind, name: name.clone() });
     }
 }
@@ -79,15 +88,28 @@ impl Stale {
 impl Translator {
     /// A translator that has seen no object. `keys` reads the private keys of Secrets.
     pub fn new(options: TranslateOptions, keys: &'static dyn KeyProvider) -> Self {
+        let warning_days = options.certificate_warning_days;
+        let class_table = ClassTable::new(options.settings.clone());
+        let (hosts, tls_hosts) = (Arc::default(), Arc::default());
+        let table = RoutingTable::new(
+            0,
+            Arc::clone(&hosts),
+            Arc::default(),
+            Arc::clone(&tls_hosts),
+            class_table.slots(),
+        );
         let mut translator = Self {
             options,
             keys,
             on_demand: false,
             objects: ObjectSet::default(),
             classes: Classes::default(),
+            class_table,
+            class_certificates: BTreeMap::new(),
             drafts: BTreeMap::new(),
             slots: Slots::default(),
-            secrets: Secrets::default(),
+            secrets: Secrets::new(warning_days),
+            class_users: Index::default(),
             service_users: Index::default(),
             host_users: Index::default(),
             tls_users: Index::default(),
@@ -97,14 +119,17 @@ impl Translator {
             host_findings: BTreeMap::new(),
             tls_findings: BTreeMap::new(),
             reports: Reports::default(),
-            hosts: Arc::default(),
-            tls_hosts: Arc::default(),
+            hosts,
+            tls_hosts,
             changed: false,
             stale: Stale::default(),
-            table: Arc::default(),
+            table: Arc::new(table),
         };
-        if let Some(Ok(backend)) = translator.options.parse_default_backend() {
-            let draft = Draft::configured(backend, &translator.options);
+        translator.use_certificates(&BTreeSet::from([Arc::from("")]));
+        if let (Some(Ok(backend)), Some(class)) =
+            (translator.options.parse_default_backend(), translator.class_table.traits(""))
+        {
+            let draft = Draft::configured(backend, class);
             translator.replace_draft(&NamespacedName::default(), Some(draft));
         }
         translator
@@ -130,7 +155,8 @@ impl Translator {
     }
 
     /// Applies changes and returns the table that follows. `now` is the time in Unix seconds. The generation rises only if
-    /// the table differs from the last one. Without changes, it looks whether certificates became valid or expired.
+    /// the table differs from the last one. Without changes, it looks whether certificates became valid, expire soon or
+    /// expired.
     pub fn apply(&mut self, changes: Vec<Change>, now: i64) -> Arc<RoutingTable> {
         for change in changes {
             self.absorb(change);
@@ -142,20 +168,24 @@ impl Translator {
         self.read_ingresses();
         self.secrets.sweep();
         self.load_secrets(now);
+        self.bind_certificates();
         self.resolve_backends();
         self.settle_tls();
         self.bind_identities();
         self.settle_hosts();
+        self.write_class_reports();
         self.write_reports();
         self.publish()
     }
 
-    /// One report per Ingress and IngressClass of ours, and per Secret and Service in use with findings; sorted.
+    /// One report per Ingress and IngressClass of ours, per ProxyClass that one of these names, and per Secret and Service in
+    /// use with findings; sorted.
     pub fn reports(&self) -> Vec<ObjectReport> {
         self.reports.all()
     }
 
-    /// When the validity of a certificate begins or ends next, in Unix seconds: `apply` should be called by then.
+    /// When the validity of a certificate begins or ends next, or a warning ahead of its end begins, in Unix seconds:
+    /// `apply` should be called by then.
     pub fn next_deadline(&self) -> Option<i64> {
         self.secrets.next_deadline()
     }
@@ -163,6 +193,11 @@ impl Translator {
     /// Secrets whose last good certificate serves because they cannot be used as they are now.
     pub fn remembered_secrets(&self) -> impl Iterator<Item = &NamespacedName> {
         self.secrets.remembered()
+    }
+
+    /// ProxyClasses whose last good settings serve because they cannot be used as they are now.
+    pub fn remembered_proxy_classes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.class_table.proxy_classes.remembered()
     }
 
     /// Takes a change over and marks what is read directly from the object.
@@ -173,9 +208,13 @@ impl Translator {
             Change::Delete(_) | Change::Withheld(..) => None,
         };
         let name = &key.name;
+        if new.and_then(Object::uid) != self.objects.uid(&key) {
+            // The same words may be about another object of that name.
+            self.stale.reports.insert(key.clone());
+        }
         match key.kind {
             Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
-            Kind::IngressClass => self.stale.classes = true,
+            Kind::IngressClass | Kind::ProxyClass => self.stale.classes = true,
             Kind::Secret => {
                 self.stale.secrets.insert(name.clone(), news(&change));
                 if self.on_demand {
@@ -205,29 +244,31 @@ impl Translator {
         }
     }
 
-    fn select_classes(&mut self) {
-        if !mem::take(&mut self.stale.classes) {
-            return;
-        }
-        let classes = Classes::new(&self.objects.ingress_classes, &self.options);
-        self.reports.replace_kind(Kind::IngressClass, classes.reports(&self.objects.ingress_classes));
-        if classes != self.classes {
-            self.classes = classes;
-            self.stale.ingresses.extend(self.objects.ingresses.keys().cloned());
-        }
-    }
-
     fn read_ingresses(&mut self) {
         for name in mem::take(&mut self.stale.ingresses) {
             // The empty name is that of the configuration's default backend.
             if name == NamespacedName::default() {
                 continue;
             }
-            let ingress = self.objects.ingresses.get(&name).filter(|ingress| self.classes.select(ingress));
             let solver = |service: &NamespacedName| is_solver(&self.objects, service);
-            let draft = ingress.map(|ingress| read(&name, ingress, &self.options, &solver));
+            let draft = self.objects.ingresses.get(&name).and_then(|ingress| {
+                let class = self.class_table.traits(self.classes.select(ingress)?)?;
+                Some(read(&name, ingress, class, &solver))
+            });
             self.replace_draft(&name, draft);
         }
+    }
+
+    /// Makes a Secret used by an Ingress or a class. One that is new to us is looked up, unless it has to be demanded.
+    pub(super) fn use_secret(&mut self, secret: &NamespacedName, user: &NamespacedName) {
+        if !self.secrets.acquire(secret, user) {
+            return;
+        }
+        let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
+            Some(secret) => News::Given(Arc::clone(secret)),
+            None => News::Absent,
+        });
+        self.stale.secrets.entry(secret.clone()).or_insert(given);
     }
 
     /// Replaces what an Ingress asks for, and marks whatever depends on the old or the new draft.
@@ -235,7 +276,10 @@ impl Translator {
         if self.drafts.get(name) == new.as_ref() {
             return;
         }
-        let old = self.drafts.remove(name).unwrap_or_default();
+        let old = self.drafts.remove(name);
+        let class = |draft: &Option<Draft>| draft.as_ref().map(|draft| Arc::clone(&draft.class.name));
+        self.class_users.relink(&class(&old), &class(&new), name);
+        let old = old.unwrap_or_default();
         let empty = Draft::default();
         let draft = new.as_ref().unwrap_or(&empty);
         // New users first: what both drafts use stays where it is.
@@ -248,13 +292,7 @@ impl Translator {
             self.slots.release(backend, name);
         }
         for secret in draft.secrets() {
-            if self.secrets.acquire(secret, name) {
-                let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
-                    Some(secret) => News::Given(Arc::clone(secret)),
-                    None => News::Absent,
-                });
-                self.stale.secrets.entry(secret.clone()).or_insert(given);
-            }
+            self.use_secret(secret, name);
         }
         for secret in old.secrets().difference(&draft.secrets()) {
             self.secrets.release(secret, name);
@@ -283,7 +321,10 @@ impl Translator {
             }
             self.stale.identities.insert(name.clone());
             self.stale.report(Kind::Secret, &name);
-            for user in self.secrets.users(&name) {
+            self.stale
+                .certificates
+                .extend(self.secrets.get(&name).into_iter().flat_map(|state| state.classes().cloned()));
+            for user in self.secrets.users(&name).filter(|user| !user.namespace.is_empty()) {
                 self.stale.reports.insert(ObjectKey { kind: Kind::Ingress, name: user.clone() });
                 let draft = self.drafts.get(user);
                 let claims = draft.iter().flat_map(|draft| &draft.claims);
@@ -301,7 +342,7 @@ impl Translator {
             let service = self.objects.services.get(&key.service).map(|service| &**service);
             let names = self.slices.get(&key.service);
             let slices = names.filter_map(|name| self.objects.endpoint_slices.get(name));
-            let resolved = resolve(&key, service, slices, &self.options);
+            let resolved = resolve(&key, service, slices);
             if self.slots.put(&key, resolved) == Outcome::Status {
                 self.mark_backend(&key);
             }
@@ -343,7 +384,7 @@ impl Translator {
                 Kind::Ingress => self.ingress_report(&key),
                 Kind::Secret => self.secret_report(&key),
                 Kind::Service => self.service_report(&key),
-                Kind::IngressClass | Kind::EndpointSlice => continue,
+                Kind::IngressClass | Kind::ProxyClass | Kind::EndpointSlice => continue,
             };
             self.reports.set(key, report);
         }
@@ -351,15 +392,18 @@ impl Translator {
 
     fn publish(&mut self) -> Arc<RoutingTable> {
         let backends_changed = self.slots.take_changed();
-        if mem::take(&mut self.changed) || backends_changed {
+        let classes_changed = self.class_table.take_changed();
+        if mem::take(&mut self.changed) || backends_changed || classes_changed {
             let backends = if backends_changed {
                 Arc::from(self.slots.backends())
             } else {
                 Arc::clone(self.table.slots())
             };
+            let classes =
+                if classes_changed { self.class_table.slots() } else { Arc::clone(self.table.class_slots()) };
             let generation = self.table.generation() + 1;
             let (hosts, tls) = (Arc::clone(&self.hosts), Arc::clone(&self.tls_hosts));
-            self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls));
+            self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls, classes));
         }
         Arc::clone(&self.table)
     }

@@ -7,15 +7,19 @@ cases! {
     bad_paths
     broken_wildcard
     certificate_chains
+    class_default_certificate
+    class_parameters
     classes
     configured_default_missing
     conflicts
     default_backends
+    default_certificate_missing
     default_class
     empty_objects
     endpoints
     external_name
     external_name_allowed
+    external_name_by_class
     host_case
     hosts
     ingress_moves
@@ -26,6 +30,8 @@ cases! {
     path_types
     plaintext_allowed
     plaintext_refused
+    process_wide_settings
+    proxy_class
     resource_backend
     san_mismatch
     secret_arrives
@@ -35,7 +41,9 @@ cases! {
     service_ports
     tls_conflict
     tls_conflict_across_namespaces
+    tls_policy_conflict
     tls_unused_and_doubled
     tls_without_hosts
     tls_without_secret
+    weak_keys
 }

@@ -58,6 +58,7 @@ fn trimmed(change: Change) -> Change {
         Object::Service(o) => Arc::make_mut(o).trim(),
         Object::EndpointSlice(o) => Arc::make_mut(o).trim(),
         Object::Secret(o) => Arc::make_mut(o).trim(),
+        Object::ProxyClass(o) => Arc::make_mut(o).trim(),
     }
     Change::Upsert(object)
 }

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ingress_core::objects::{Change, Object};
+use ingress_core::settings::SettingsSpec;
 use ingress_core::table::{RoutingTable, TableDiff, Verdict};
 use ingress_core::translate::{TranslateOptions, Translator};
 use serde_json::Value;
@@ -66,11 +67,10 @@ fn run(yaml: &str) -> String {
     } else {
         Value::Null
     };
-    let options: TranslateOptions = match &case["options"] {
-        Value::Null => TranslateOptions::default(),
-        options => serde_json::from_value(options.clone()).unwrap(),
-    };
-    let mut translator = Translator::new(options, rustls::crypto::aws_lc_rs::default_provider().key_provider);
+    let mut translator = Translator::new(
+        options(&case["options"]),
+        rustls::crypto::aws_lc_rs::default_provider().key_provider,
+    );
     let steps = steps(&case, documents);
     let mut output = String::new();
     let mut before = translator.apply(Vec::new(), NOW);
@@ -85,6 +85,20 @@ fn run(yaml: &str) -> String {
         before = table;
     }
     output
+}
+
+/// `controller`, `defaultBackend`, and what a ProxyClass has.
+fn options(written: &Value) -> TranslateOptions {
+    let mut options = TranslateOptions::default();
+    let Some(fields) = written.as_object() else { return options };
+    let mut fields = fields.clone();
+    if let Some(controller) = fields.remove("controller") {
+        controller.as_str().unwrap().clone_into(&mut options.controller);
+    }
+    options.default_backend = fields.remove("defaultBackend").map(|name| name.as_str().unwrap().to_owned());
+    let spec: SettingsSpec = serde_json::from_value(Value::Object(fields)).unwrap();
+    options.settings = spec.over(&options.settings).unwrap();
+    options
 }
 
 fn steps(case: &Value, documents: Vec<Value>) -> Vec<Step> {

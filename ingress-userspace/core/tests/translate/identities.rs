@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ingress_core::objects::{Change, Object};
+use ingress_core::objects::{Change, Kind, Object};
 use ingress_core::table::{Identity, RoutingTable};
 use ingress_core::translate::{TranslateOptions, Translator};
 use rustls::pki_types::CertificateDer;
@@ -118,11 +118,34 @@ fn the_next_deadline_is_when_the_answer_changes() {
     let [web, slice] = service("default", "web", 1);
     let objects = [class(), web, slice, site(), secret("default", "site", "short")];
     translator.apply(objects.map(Change::Upsert).into(), NOW);
-    let deadline = translator.next_deadline().unwrap();
-    let reports = translator.reports();
-    translator.apply(Vec::new(), deadline - 1);
-    assert_eq!(translator.reports(), reports);
-    translator.apply(Vec::new(), deadline);
-    assert_ne!(translator.reports(), reports);
-    assert_eq!(translator.next_deadline(), None);
+    let mut deadlines = Vec::new();
+    while let Some(deadline) = translator.next_deadline() {
+        let reports = translator.reports();
+        translator.apply(Vec::new(), deadline - 1);
+        assert_eq!(translator.reports(), reports);
+        translator.apply(Vec::new(), deadline);
+        assert_ne!(translator.reports(), reports);
+        deadlines.push((deadline - NOW) / 86_400);
+    }
+    // The warnings, and the end.
+    assert_eq!(deadlines, [31 - 14, 31 - 3, 31 - 1, 31]);
+}
+
+#[test]
+fn another_object_of_the_same_name_has_another_uid() {
+    let mut translator = translator();
+    let site = |uid: &str| {
+        let Object::Ingress(mut ingress) = site() else { panic!() };
+        Arc::make_mut(&mut ingress).metadata.uid = Some(uid.to_owned());
+        Change::Upsert(Object::Ingress(ingress))
+    };
+    let uid = |translator: &Translator| {
+        let reports = translator.reports();
+        let report = reports.into_iter().find(|report| report.object.kind == Kind::Ingress).unwrap();
+        report.uid.unwrap().to_string()
+    };
+    translator.apply(vec![Change::Upsert(class()), site("first")], NOW);
+    assert_eq!(uid(&translator), "first");
+    translator.apply(vec![site("second")], NOW);
+    assert_eq!(uid(&translator), "second");
 }

@@ -11,7 +11,8 @@ use crate::certificates::NOW;
 use crate::manifests::{class, object, service};
 
 fn rules(rules: &[(&str, &str, &str)]) -> (Translator, Arc<RoutingTable>) {
-    let options = TranslateOptions { allow_plaintext: true, ..TranslateOptions::default() };
+    let mut options = TranslateOptions::default();
+    options.settings.routing.allow_plaintext = true;
     let mut translator = Translator::new(options, rustls::crypto::aws_lc_rs::default_provider().key_provider);
     let [web, slice] = service("default", "web", 1);
     let rules: Vec<_> = rules

@@ -31,6 +31,7 @@ pub(crate) fn object(mut document: Value) -> Object {
         Some("Service") => Object::Service(Arc::new(read(document))),
         Some("EndpointSlice") => Object::EndpointSlice(Arc::new(read(document))),
         Some("Secret") => Object::Secret(Arc::new(read(document))),
+        Some("ProxyClass") => Object::ProxyClass(Arc::new(read(document))),
         kind => panic!("kind {kind:?}"),
     }
 }
@@ -43,7 +44,14 @@ fn read<T: serde::de::DeserializeOwned>(document: Value) -> T {
 /// Names an object: `Secret namespace/name`.
 pub(crate) fn key(text: &str) -> ObjectKey {
     let (kind, name) = text.split_once(' ').unwrap();
-    let kinds = [Kind::Ingress, Kind::IngressClass, Kind::Service, Kind::EndpointSlice, Kind::Secret];
+    let kinds = [
+        Kind::Ingress,
+        Kind::IngressClass,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Secret,
+        Kind::ProxyClass,
+    ];
     let kind = kinds.into_iter().find(|k| k.as_str() == kind).unwrap();
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     ObjectKey { kind, name: NamespacedName::new(namespace, name) }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use ingress_core::objects::Change;
-use ingress_core::table::{HostKey, RankedRule, RoutingTable, Rule, TableDiff, Verdict};
+use ingress_core::table::{ClassId, HostKey, RankedRule, RoutingTable, Rule, TableDiff, Verdict};
 use ingress_core::translate::{TranslateOptions, Translator};
 use proptest::prelude::*;
 use serde_json::json;
@@ -16,7 +16,9 @@ use crate::universe::{HOSTS, Op, REQUEST_HOSTS, REQUEST_PATHS, op};
 
 fn options(allow_plaintext: bool) -> TranslateOptions {
     let default_backend = allow_plaintext.then(|| "a/s1:80".to_owned());
-    TranslateOptions { allow_plaintext, default_backend, ..TranslateOptions::default() }
+    let mut options = TranslateOptions { default_backend, ..TranslateOptions::default() };
+    options.settings.routing.allow_plaintext = allow_plaintext;
+    options
 }
 
 pub(crate) fn translator(allow_plaintext: bool) -> Translator {
@@ -28,6 +30,19 @@ pub(crate) fn text(table: &RoutingTable) -> String {
     let mut text = table.to_string();
     for identity in table.identities() {
         writeln!(text, "{identity:?}").unwrap();
+    }
+    for rule in table.rules() {
+        writeln!(text, "{} {}", rule.label, table.class(rule.class).name).unwrap();
+    }
+    let mut classes: Vec<_> = table.classes().map(|(id, class)| (&class.name, id, class)).collect();
+    classes.sort_by_key(|(name, ..)| *name);
+    for (name, id, class) in classes.into_iter().filter(|(_, id, _)| *id != ClassId::CONFIGURATION) {
+        writeln!(text, "{name} {} {:?}", id == table.process(), class.settings).unwrap();
+    }
+    for host in REQUEST_HOSTS {
+        let class = table.class(table.tls_class(Some(host)));
+        writeln!(text, "{host:?} {} {:?}", class.name, table.identity(Some(host)).map(|id| &id.secret))
+            .unwrap();
     }
     text
 }
@@ -110,7 +125,9 @@ proptest! {
             prop_assert_eq!(text(&before) != text(&table), before.generation() != table.generation());
             prop_assert_eq!(TableDiff::between(&before, &table).is_empty() , TableDiff::between(&table, &before).is_empty());
             before = table;
-            if incremental.remembered_secrets().next().is_some() {
+            if incremental.remembered_secrets().next().is_some()
+                || incremental.remembered_proxy_classes().next().is_some()
+            {
                 continue;
             }
             let mut full = translator(plain);
@@ -148,7 +165,7 @@ proptest! {
         translator.apply(ops.iter().map(Op::change).collect(), NOW);
         let deletions = survivors(&ops).iter().map(|op| Change::Delete(key(&op.key))).collect();
         let table = translator.apply(deletions, NOW);
-        prop_assert_eq!(text(&table), "");
+        prop_assert_eq!(text(&table), text(&RoutingTable::default()));
         prop_assert_eq!(translator.reports(), vec![]);
         prop_assert_eq!(translator.next_deadline(), None);
     }

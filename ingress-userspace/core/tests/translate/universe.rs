@@ -49,6 +49,7 @@ const PATHS: &[&str] = &[
     "bad",
 ];
 const SERVICES: &[&str] = &["s1", "s2", "s3"];
+const PROXY_CLASSES: &[&str] = &["p1", "p2"];
 const SECRETS: &[&str] = &["t1", "t2"];
 
 /// Requests that the rules may match.
@@ -75,7 +76,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => named("Service", SERVICES, service().boxed()),
         4 => named("EndpointSlice", &["e1", "e2", "e3"], slice().boxed()),
         3 => named("Secret", SECRETS, secret().boxed()),
-        1 => class(),
+        2 => class(),
+        2 => proxy_class(),
     ]
 }
 
@@ -100,11 +102,18 @@ fn named(
 }
 
 fn class() -> BoxedStrategy<Op> {
-    let parts = (select(&["ours", "theirs"][..]), any::<bool>(), prop::option::weighted(0.8, any::<bool>()));
+    let parameters = prop_oneof![
+        4 => Just(json!(null)),
+        4 => select(PROXY_CLASSES).prop_map(|name| json!({"apiGroup": "penstock.dev", "kind": "ProxyClass", "name": name})),
+        1 => Just(json!({"apiGroup": "example.com", "kind": "ProxyClass", "name": "p1"})),
+    ];
+    let body = prop::option::weighted(0.8, (any::<bool>(), parameters));
+    let parts = (select(&["ours", "ours2", "theirs"][..]), any::<bool>(), body);
     parts
-        .prop_map(|(name, young, default)| {
-            let controller = if name == "ours" { "penstock.dev/ingress-controller" } else { "example.com/other" };
-            let document = default.map(|default| {
+        .prop_map(|(name, young, body)| {
+            let controller =
+                if name == "theirs" { "example.com/other" } else { "penstock.dev/ingress-controller" };
+            let document = body.map(|(default, parameters)| {
                 json!({
                     "kind": "IngressClass",
                     "metadata": {
@@ -112,10 +121,32 @@ fn class() -> BoxedStrategy<Op> {
                         "creationTimestamp": if young { "2025-01-01T00:00:00Z" } else { "2024-01-01T00:00:00Z" },
                         "annotations": {"ingressclass.kubernetes.io/is-default-class": default.to_string()},
                     },
-                    "spec": {"controller": controller},
+                    "spec": {"controller": controller, "parameters": parameters},
                 })
             });
             Op { key: format!("IngressClass {name}"), document }
+        })
+        .boxed()
+}
+
+fn proxy_class() -> BoxedStrategy<Op> {
+    let spec = prop_oneof![
+        Just(json!({})),
+        Just(json!({"limits": {"requestBody": "1MiB"}})),
+        Just(json!({"limits": {"requestBody": "2MiB", "requestHead": "4KiB"}})),
+        Just(json!({"routing": {"allowPlaintext": true}})),
+        Just(json!({"routing": {"allowPlaintext": false, "allowExternalName": true}})),
+        Just(json!({"tls": {"minVersion": "1.3"}})),
+        Just(json!({"tls": {"keys": {"curves": ["P-384"]}}})),
+        select(SECRETS)
+            .prop_map(|name| json!({"tls": {"defaultCertificate": {"namespace": "a", "name": name}}})),
+        Just(json!({"timeouts": {"idle": "never"}})),
+    ];
+    (select(PROXY_CLASSES), prop::option::weighted(0.8, spec))
+        .prop_map(|(name, spec)| {
+            let document =
+                spec.map(|spec| json!({"kind": "ProxyClass", "metadata": {"name": name}, "spec": spec}));
+            Op { key: format!("ProxyClass {name}"), document }
         })
         .boxed()
 }
@@ -166,7 +197,7 @@ fn ingress() -> impl Strategy<Value = Value> {
     let rules = prop::collection::vec(rule(), 0..4);
     let tls = prop::collection::vec(tls(), 0..4);
     let default = prop::option::weighted(0.3, backend());
-    let class = prop_oneof![6 => Just(Some("ours")), 2 => Just(None), 1 => Just(Some("theirs"))];
+    let class = prop_oneof![4 => Just(Some("ours")), 3 => Just(Some("ours2")), 2 => Just(None), 1 => Just(Some("theirs"))];
     (metadata(), rules, tls, default, class).prop_map(|(metadata, rules, tls, default, class)| {
         json!({
             "metadata": metadata,

@@ -38,6 +38,13 @@ impl Feed {
         self.connected
     }
 
+    /// Whether it was listed, or does not have to be: who the Secrets are is only news, and a kind that may be absent must not
+    /// keep the others waiting when it is refused.
+    pub(super) fn is_answered(&self) -> bool {
+        let is_refused = || self.broken.as_ref().is_some_and(|broken| broken.failure.code().is_some());
+        self.complete || self.resource.metadata_only || (!self.resource.required && is_refused())
+    }
+
     /// Takes an event over. Returns whether what is wrong may have changed.
     pub(super) fn absorb(
         &mut self,

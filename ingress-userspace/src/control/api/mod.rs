@@ -169,9 +169,9 @@ impl ApiSource {
         self.feeds.iter().all(|feed| feed.tried || feed.resource.metadata_only)
     }
 
-    /// Whether every required kind has been listed.
+    /// Whether every required kind has been listed, and the others, too, unless the API server refuses that.
     fn is_listed(&self) -> bool {
-        self.feeds.iter().all(|feed| feed.complete || !feed.resource.required)
+        self.feeds.iter().all(Feed::is_answered)
     }
 
     fn absorb(&mut self, (at, event): (usize, Event)) {

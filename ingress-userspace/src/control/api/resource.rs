@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ingress_core::objects::{Kind, NamespacedName, Object};
+use ingress_core::proxy_class::ProxyClass;
 use ingress_core::trim::Trim;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -35,7 +36,7 @@ macro_rules! watched {
     )*};
 }
 
-watched!(Ingress IngressClass Service EndpointSlice);
+watched!(Ingress IngressClass Service EndpointSlice ProxyClass);
 
 /// A kind as the watch of it needs to know it.
 #[derive(Clone, Copy)]
@@ -55,8 +56,9 @@ pub(super) struct Resource {
 
 impl Resource {
     /// All that are watched.
-    pub(super) fn all() -> [Self; 5] {
+    pub(super) fn all() -> [Self; 6] {
         [
+            Self { required: false, ..Self::of::<ProxyClass>(false) },
             Self::of::<IngressClass>(false),
             Self::of::<Ingress>(true),
             Self::of::<Service>(true),

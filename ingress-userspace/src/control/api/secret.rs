@@ -39,6 +39,7 @@ struct Wire {
 struct WireMeta {
     #[serde(default)]
     resource_version: String,
+    uid: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +68,7 @@ fn read(answer: &[u8], name: &NamespacedName) -> Option<Stored> {
     let meta = ObjectMeta {
         name: Some(name.name.to_string()),
         namespace: Some(name.namespace.to_string()),
+        uid: wire.metadata.uid,
         ..ObjectMeta::default()
     };
     let secret = match (wire.type_, wire.data) {

@@ -24,6 +24,18 @@ impl FieldPath {
         Self(dotted.split('.').map(|key| Segment::Key(key.to_owned())).collect())
     }
 
+    /// A path as it is displayed, without brackets around keys: `spec.rules[0].http`. Empty is the root.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut segments = Vec::new();
+        for part in text.split('.').filter(|part| !part.is_empty()) {
+            let (key, rest) = part.split_once('[').unwrap_or((part, ""));
+            segments.push(Segment::Key(key.to_owned()));
+            let indices = rest.split('[').filter_map(|index| index.strip_suffix(']')?.parse().ok());
+            segments.extend(indices.map(Segment::Index));
+        }
+        Self(segments)
+    }
+
     /// The path one step further.
     pub(super) fn with(&self, segment: Segment) -> Self {
         let mut path = self.clone();
@@ -111,6 +123,8 @@ mod tests {
             .with(Segment::Key("a.b/c".into()));
         assert_eq!(path.to_string(), "spec.rules[0].http[a.b/c]");
         let list = FieldPath::of("items").with(Segment::Index(2));
+        assert_eq!(FieldPath::parse("a.b[2][3].c").to_string(), "a.b[2][3].c");
+        assert_eq!(FieldPath::parse(""), FieldPath::default());
         assert_eq!(FieldPath::of("metadata.name").under(&list).to_string(), "items[2].metadata.name");
     }
 

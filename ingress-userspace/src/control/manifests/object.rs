@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ingress_core::objects::{Kind, NamespacedName, Object, ObjectKey};
+use ingress_core::objects::{Kind, NamespacedName, Object, ObjectKey, is_label, is_subdomain};
+use ingress_core::proxy_class::{ProxyClass, WrittenSpec};
 use ingress_core::report::Severity;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -121,6 +122,7 @@ fn typed_object(key: &ObjectKey, value: &Value, flaws: &mut Vec<Flaw>) -> Result
         Kind::Service => Object::Service(complete(key, value, flaws)?),
         Kind::EndpointSlice => Object::EndpointSlice(complete(key, value, flaws)?),
         Kind::Secret => Object::Secret(secret(key, value)?),
+        Kind::ProxyClass => Object::ProxyClass(proxy_class(key, value, flaws)?),
     })
 }
 
@@ -149,7 +151,7 @@ fn identity(kind: Kind, map: &Map<String, Value>) -> Result<ObjectKey, Flaw> {
         Some(_) => return Err(wrong("metadata.name", "is not a text: put it in quotes".to_owned())),
     };
     let namespace = match metadata.and_then(|m| m.get("namespace")) {
-        _ if kind == Kind::IngressClass => "",
+        _ if kind.is_cluster_scoped() => "",
         None | Some(Value::Null) => "default",
         Some(Value::String(namespace)) if is_label(namespace) => namespace,
         Some(Value::String(name)) => {
@@ -165,7 +167,7 @@ pub(super) fn key_of(header: &Header) -> Option<ObjectKey> {
     let kind = kinds::watched(header.kind.as_deref()?)?;
     let name = header.name.as_deref().filter(|name| is_subdomain(name))?;
     let namespace = header.namespace.as_deref().unwrap_or("default");
-    if kind == Kind::IngressClass {
+    if kind.is_cluster_scoped() {
         return Some(ObjectKey { kind, name: NamespacedName::new("", name) });
     }
     is_label(namespace).then(|| ObjectKey { kind, name: NamespacedName::new(namespace, name) })
@@ -177,19 +179,6 @@ fn bad_name(kind: Kind, name: &str, what: &str) -> String {
         return format!("is not {what}");
     }
     format!("`{}` is not {what}", plain(name, 60))
-}
-
-fn is_label(text: &str) -> bool {
-    let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.first().is_some_and(alphanumeric)
-        && bytes.last().is_some_and(alphanumeric)
-        && bytes.iter().all(|b| alphanumeric(b) || *b == b'-')
-}
-
-fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// The bytes that a value takes, roughly as JSON counts them.
@@ -255,6 +244,22 @@ fn compare(input: &Value, typed: &Value, at: &FieldPath, paths: &mut Vec<FieldPa
         }
         _ => {}
     }
+}
+
+/// Types a ProxyClass, and refuses what the API server would: its schema and rules are those of the settings.
+fn proxy_class(key: &ObjectKey, value: &Value, flaws: &mut Vec<Flaw>) -> Result<Arc<ProxyClass>, Flaw> {
+    let object: Arc<ProxyClass> = complete(key, value, flaws)?;
+    let violations = match &object.spec {
+        WrittenSpec::Read(spec) => spec.violations(),
+        WrittenSpec::Unreadable { violation, .. } => vec![violation.clone()],
+    };
+    let mut found = violations.into_iter().map(|violation| {
+        let path = FieldPath::parse(&violation.field).under(&FieldPath::of("spec"));
+        Flaw::refused(Some(key), path, plain(&violation.message, 300))
+    });
+    let Some(first) = found.next() else { return Ok(object) };
+    flaws.extend(found);
+    Err(first)
 }
 
 /// Base64 in a block scalar has line ends, which the API server's decoder skips.

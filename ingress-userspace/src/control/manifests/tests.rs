@@ -41,6 +41,34 @@ fn an_error_names_file_line_object_and_field() {
 }
 
 #[test]
+fn a_proxy_class_is_checked_as_the_api_server_would() {
+    let class = |spec: &str| {
+        format!(
+            "apiVersion: penstock.dev/v1alpha1\nkind: ProxyClass\nmetadata: {{name: strict}}\nspec:\n{spec}"
+        )
+    };
+    assert_eq!(keys(&read(&class("  limits:\n    uri: 1KiB\n"))), ["ProxyClass strict"]);
+    for (spec, expected) in [
+        (
+            "  limits:\n    uri: lots\n",
+            "f.yaml:6: ProxyClass strict: spec.limits.uri: \"lots\" does not begin with a whole number",
+        ),
+        (
+            "  limits:\n    uri: 1KiB\n    requestHead: 512\n",
+            "f.yaml:6: ProxyClass strict: spec.limits.uri: uri is larger than requestHead, which contains it",
+        ),
+        (
+            "  forwarded:\n    trustedProxies:\n    - ::1\n    - 10.0.0.0/40\n",
+            "f.yaml:8: ProxyClass strict: spec.forwarded.trustedProxies[1]: \"10.0.0.0/40\": the prefix is 0 to 32",
+        ),
+    ] {
+        assert_refused(&class(spec), expected);
+    }
+    let several = read(&class("  limits: {uri: 1KiB, requestHead: 512}\n  tls: {hsts: {preload: true}}\n"));
+    assert_eq!(problems(&several).len(), 2);
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     assert_refused("- a\n- b\n", "f.yaml:1: a manifest is a mapping with apiVersion, kind and metadata");
     assert_refused("just text\n", "f.yaml:1: a manifest is a mapping with apiVersion, kind and metadata");

@@ -184,7 +184,7 @@ impl Connection {
             (true, true) => self.timer.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
             (false, _) => {
                 let bound = if first { Bound::FirstRequest } else { Bound::KeepAlive };
-                self.timer.set(bound, now, self.worker.shared.config.timeouts.idle);
+                self.timer.set(bound, now, self.worker.shared.config.settings().timeouts.idle);
             }
         }
     }
@@ -197,7 +197,7 @@ impl Connection {
 
     fn begin_head(&mut self, now: Instant) {
         self.head_began = now;
-        self.timer.set(Bound::Head, now, self.worker.shared.config.timeouts.head);
+        self.timer.set(Bound::Head, now, self.worker.shared.config.settings().timeouts.head);
     }
 
     /// Gives back what an exceptionally long request took.
@@ -233,7 +233,7 @@ impl Connection {
     pub(crate) async fn write_output(&mut self) -> Result<(), WriteError> {
         let (worker, timer) = (Rc::clone(&self.worker), Rc::clone(&self.timer));
         let stage = timer.stage();
-        let limit = worker.shared.config.timeouts.idle;
+        let limit = worker.shared.config.settings().timeouts.idle;
         let mut sent = 0;
         let (stream, output) = (&mut self.stream, &self.output);
         let mut waiting = false;

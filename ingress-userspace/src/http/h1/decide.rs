@@ -154,7 +154,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
     connection.names.set([head.method, &head.host, &head.path, id], head.version.as_str());
     let keep_alive = keep_alive(connection, head);
     let table = worker.shared.published.table();
-    let body_limit = worker.shared.config.limits.request_body.0;
+    let body_limit = worker.shared.config.settings().limits.request_body;
     let routed = match head.body {
         BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
             worker.metrics.limit_hit(limit::REQUEST_BODY);
@@ -206,7 +206,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
 /// Whether another request may follow. If it is we who say no, the client may have sent it already.
 fn keep_alive(connection: &mut Connection, head: &RequestHead<'_>) -> bool {
     let worker = &connection.worker;
-    let most = worker.shared.config.limits.requests_per_connection;
+    let most = worker.shared.config.settings().limits.requests_per_connection;
     let last = most != 0 && connection.requests >= most;
     if last {
         worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
@@ -228,8 +228,8 @@ pub(crate) fn bad_body(end: &BodyEnd) -> Problem {
 }
 
 fn is_trusted(connection: &Connection) -> bool {
-    let trusted = &connection.worker.shared.config.forwarded.trusted_proxies;
-    !trusted.is_empty() && trusted.iter().any(|net| net.contains(connection.peer.client.ip()))
+    let trusted = &connection.worker.shared.config.settings().forwarded.trusted_proxies;
+    trusted.contain(connection.peer.client.ip())
 }
 
 fn scheme(peer: &Peer) -> Scheme {

@@ -101,6 +101,22 @@ families! {
         "Requests for Secrets, by how they ended.";
     CERTIFICATE_EXPIRY = GAUGE "penstock_certificate_expiry_timestamp_seconds" ["secret_namespace", "secret"]
         "When the certificate in a Secret that is served expires, in seconds since 1970; empty names are the self-signed default.";
+    LEADER = GAUGE "penstock_leader" []
+        "1 while this replica holds the Lease and writes status and Events, else 0.";
+    LEADER_CHANGES = COUNTER "penstock_leader_transitions_total" []
+        "Times this replica began or ceased to hold the Lease.";
+    LEASE_ERRORS = COUNTER "penstock_lease_errors_total" []
+        "Attempts to read, acquire or renew the Lease that failed.";
+    STATUS_WRITES = COUNTER "penstock_status_writes_total" ["kind", "outcome"]
+        "Writes to the status of objects, by kind of the object and outcome.";
+    STATUS_WAITING = GAUGE "penstock_status_writes_waiting" []
+        "Objects whose status is to be looked at or written.";
+    EVENTS = COUNTER "penstock_events_total" ["outcome"]
+        "Events about objects, by outcome: dropped ones found too many waiting.";
+    EVENTS_WAITING = GAUGE "penstock_events_waiting" []
+        "Events that wait to be written.";
+    API_FORBIDDEN = COUNTER "penstock_api_forbidden_total" ["verb", "resource"]
+        "Writes that the API server forbids, by what the ServiceAccount may lack.";
     ACCESS_LOG_DROPPED = COUNTER "penstock_access_log_dropped_total" []
         "Lines of the access log dropped because the reader of stdout was too slow or gone.";
     PROGRAM_LOG_DROPPED = COUNTER "penstock_program_log_dropped_total" []

@@ -15,6 +15,7 @@ use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
 use super::worker::{Listener, WorkerCounters};
+use super::writeback::WritebackCounters;
 
 /// All of Penstock's metrics as one collector.
 pub(super) struct Collector {
@@ -47,6 +48,9 @@ impl PrometheusCollector for Collector {
         scrape.upstream(self.upstream_totals());
         if let Some(control) = &control {
             scrape.control(control);
+        }
+        if let Some(writeback) = self.sources.writeback.get() {
+            scrape.writeback(writeback);
         }
         if let Some(source) = self.sources.source.get() {
             scrape.source(&source());
@@ -210,6 +214,24 @@ impl Scrape {
             control.certificates.iter().map(|c| (&c.secret, c.not_after)).collect();
         for (secret, not_after) in expiries {
             self.add(names::CERTIFICATE_EXPIRY, &[&secret.namespace, &secret.name], not_after as f64);
+        }
+    }
+
+    fn writeback(&mut self, counters: &WritebackCounters) {
+        let (status, events) = counters.waiting_now();
+        self.add(names::LEADER, &[], f64::from(u8::from(counters.is_leader())));
+        self.add(names::LEADER_CHANGES, &[], counters.leader_changes() as f64);
+        self.add(names::LEASE_ERRORS, &[], counters.lease_failures() as f64);
+        self.add(names::STATUS_WAITING, &[], status as f64);
+        self.add(names::EVENTS_WAITING, &[], events as f64);
+        for (kind, outcome, count) in counters.status_writes() {
+            self.add(names::STATUS_WRITES, &[kind, outcome], count as f64);
+        }
+        for (outcome, count) in counters.events() {
+            self.add(names::EVENTS, &[outcome], count as f64);
+        }
+        for ((verb, resource), count) in counters.forbidden() {
+            self.add(names::API_FORBIDDEN, &[verb, resource], count as f64);
         }
     }
 

@@ -12,6 +12,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod writeback;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,6 +24,7 @@ pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, SourceTotals, UpstreamTotals};
 pub use labels::limit;
 pub use worker::{Listener, WorkerMetrics};
+pub use writeback::WritebackCounters;
 
 use super::{LineSink, Telemetry};
 use worker::WorkerCounters;
@@ -41,6 +43,7 @@ struct Sources {
     source: OnceLock<Observed<SourceTotals>>,
     access_log: OnceLock<Arc<LineSink>>,
     program_log: OnceLock<Arc<LineSink>>,
+    writeback: OnceLock<Arc<WritebackCounters>>,
 }
 
 impl Sources {
@@ -100,6 +103,11 @@ impl Metrics {
         if let Some(access) = telemetry.access_log() {
             let _ = self.sources.access_log.set(Arc::clone(access));
         }
+    }
+
+    /// Adds what is counted about writing to the API server. Only the first call counts.
+    pub fn observe_writeback(&self, counters: &Arc<WritebackCounters>) {
+        let _ = self.sources.writeback.set(Arc::clone(counters));
     }
 
     /// All metrics as text, of the content type [`CONTENT_TYPE`].

@@ -27,7 +27,7 @@ async fn share(world: &World, backend: &Backend, requests: usize, latency: &[Dur
 
 #[tokio::test]
 async fn concurrent_requests_spread() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (_listeners, backend) = servers(4).await;
     let mut leases = Vec::new();
     for _ in 0..80 {
@@ -41,7 +41,7 @@ async fn concurrent_requests_spread() {
 
 #[tokio::test]
 async fn the_faster_endpoint_serves_more() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (_listeners, backend) = servers(2).await;
     let served = share(&world, &backend, 500, &[5 * MILLI, 100 * MILLI]).await;
     assert!(served[0] > 3 * served[1] && served[1] > 0, "{served:?}");
@@ -49,7 +49,7 @@ async fn the_faster_endpoint_serves_more() {
 
 #[tokio::test]
 async fn an_endpoint_at_its_limit_is_skipped_and_then_all_are_busy() {
-    let world = World::new(&config::Upstream { requests_per_endpoint: 3, ..config::Upstream::default() });
+    let world = World::new(&settings::Upstream { requests_per_endpoint: 3, ..settings::Upstream::default() });
     let (_listeners, backend) = servers(2).await;
     let mut leases = Vec::new();
     for _ in 0..6 {
@@ -65,7 +65,7 @@ async fn an_endpoint_at_its_limit_is_skipped_and_then_all_are_busy() {
 
 #[tokio::test]
 async fn tried_endpoints_are_avoided_while_there_is_another() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (_listeners, backend) = servers(3).await;
     let [a, b, c] = [0, 1, 2].map(|i| backend.endpoints[i].address);
     for _ in 0..20 {
@@ -76,7 +76,7 @@ async fn tried_endpoints_are_avoided_while_there_is_another() {
 
 #[tokio::test]
 async fn a_retry_gets_a_new_connection() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (_listeners, backend) = servers(1).await;
     world.lease(&backend).await.succeed(MILLI, true);
     let retry = world.upstreams.acquire(&backend, &[backend.endpoints[0].address]).await.unwrap();

@@ -16,7 +16,7 @@ impl Connect for Faulty {
     }
 }
 
-fn faulty(config: &config::Upstream, outcome: fn() -> Poll<io::Error>) -> (World, Rc<Cell<u32>>) {
+fn faulty(config: &settings::Upstream, outcome: fn() -> Poll<io::Error>) -> (World, Rc<Cell<u32>>) {
     let count = Rc::new(Cell::new(0));
     (World::with_connect(config, Box::new(Faulty(outcome, Rc::clone(&count)))), count)
 }
@@ -31,7 +31,7 @@ async fn failure(world: &World, backend: &Backend) -> AcquireError {
 
 #[tokio::test]
 async fn a_refused_connect_names_the_endpoint() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let endpoint = closed_port();
     let error = failure(&world, &backend(&[endpoint])).await;
     assert!(matches!(error, AcquireError::ConnectRefused { .. }), "{error:?}");
@@ -41,7 +41,7 @@ async fn a_refused_connect_names_the_endpoint() {
 
 #[tokio::test]
 async fn a_backend_without_endpoints_is_unavailable() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let error = failure(&world, &backend(&[])).await;
     assert_eq!((error.status(), error.kind(), error.endpoint()), (503, "no-endpoints", None));
     assert_eq!(world.stats().no_endpoints.get(), 1);
@@ -51,7 +51,7 @@ async fn a_backend_without_endpoints_is_unavailable() {
 async fn a_connect_that_takes_too_long_is_a_gateway_timeout() {
     let connect = Box::new(Faulty(|| Poll::Pending, Rc::default()));
     let rng = Box::new(SplitMix64::from_seed(1));
-    let config = config::Upstream::default();
+    let config = settings::Upstream::default();
     let upstreams = Upstreams::with_seams(&config, 20 * MILLI, TestClock::new(), rng, connect);
     let error = soon(upstreams.acquire(&backend(&addresses(1)), &[])).await.unwrap_err();
     assert!(matches!(error, AcquireError::ConnectTimeout { .. }), "{error:?}");
@@ -60,7 +60,7 @@ async fn a_connect_that_takes_too_long_is_a_gateway_timeout() {
 
 #[tokio::test]
 async fn a_request_that_gives_up_while_connecting_leaves_no_trace() {
-    let (world, _) = faulty(&config::Upstream::default(), || Poll::Pending);
+    let (world, _) = faulty(&settings::Upstream::default(), || Poll::Pending);
     let one = backend(&addresses(1));
     let mut acquire = Box::pin(world.upstreams.acquire(&one, &[]));
     std::future::poll_fn(|cx| {
@@ -75,7 +75,7 @@ async fn a_request_that_gives_up_while_connecting_leaves_no_trace() {
 
 #[tokio::test]
 async fn failures_eject_and_the_other_endpoint_serves() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, one) = server().await;
     let (dead, alive) = (closed_port(), one.endpoints[0].address);
     let both = backend(&[dead, alive]);
@@ -101,7 +101,7 @@ async fn failures_eject_and_the_other_endpoint_serves() {
 
 #[tokio::test]
 async fn requests_that_fail_after_the_connect_eject_too() {
-    let world = World::new(&config::Upstream { outlier_failures: 2, ..config::Upstream::default() });
+    let world = World::new(&settings::Upstream { outlier_failures: 2, ..settings::Upstream::default() });
     let (_listener, backend) = server().await;
     world.lease(&backend).await.fail();
     world.lease(&backend).await.succeed(MILLI, false);
@@ -119,7 +119,7 @@ async fn requests_that_fail_after_the_connect_eject_too() {
 async fn our_own_shortage_ejects_nobody() {
     const EMFILE: i32 = 24;
     let (world, count) =
-        faulty(&config::Upstream::default(), || Poll::Ready(io::Error::from_raw_os_error(EMFILE)));
+        faulty(&settings::Upstream::default(), || Poll::Ready(io::Error::from_raw_os_error(EMFILE)));
     let one = backend(&addresses(1));
     for _ in 0..20 {
         let error = failure(&world, &one).await;
@@ -130,7 +130,7 @@ async fn our_own_shortage_ejects_nobody() {
 
 #[tokio::test]
 async fn if_all_may_be_ejected_the_backend_rests() {
-    let config = config::Upstream { outlier_failures: 1, outlier_max_percent: 100, ..Default::default() };
+    let config = settings::Upstream { outlier_failures: 1, outlier_max_percent: 100, ..Default::default() };
     let (world, count) = faulty(&config, || Poll::Ready(io::ErrorKind::HostUnreachable.into()));
     let two = backend(&addresses(2));
     failure(&world, &two).await;
@@ -144,7 +144,7 @@ async fn if_all_may_be_ejected_the_backend_rests() {
 
 #[tokio::test]
 async fn retries_are_bounded_by_the_budget() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     assert_eq!((0..50).filter(|_| world.upstreams.spend_retry()).count(), 10);
     assert_eq!((world.stats().retries.get(), world.stats().retries_refused.get()), (10, 40));
 }

@@ -53,11 +53,11 @@ struct World {
 }
 
 impl World {
-    fn new(config: &config::Upstream) -> Self {
+    fn new(config: &settings::Upstream) -> Self {
         Self::with_connect(config, Box::new(TcpConnect))
     }
 
-    fn with_connect(config: &config::Upstream, connect: Box<dyn Connect>) -> Self {
+    fn with_connect(config: &settings::Upstream, connect: Box<dyn Connect>) -> Self {
         let clock = TestClock::new();
         let rng = Box::new(SplitMix64::from_seed(1));
         let upstreams = Upstreams::with_seams(config, 5 * SECOND, clock.clone(), rng, connect);

@@ -10,7 +10,7 @@ async fn closed(peer: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_reusable_connection_is_reused() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let mut lease = world.lease(&backend).await;
     let (mut peer, client) = soon(listener.accept()).await.unwrap();
@@ -38,7 +38,7 @@ async fn a_reusable_connection_is_reused() {
 
 #[tokio::test]
 async fn only_a_success_keeps_the_connection() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let ends: [fn(Lease); 5] =
         [|l| l.succeed(MILLI, false), Lease::fail, Lease::stale, Lease::client_gone, drop];
@@ -55,7 +55,7 @@ async fn only_a_success_keeps_the_connection() {
 
 #[tokio::test]
 async fn a_connection_that_the_backend_closed_is_not_used() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let lease = world.lease(&backend).await;
     let (peer, first) = soon(listener.accept()).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_connection_that_the_backend_closed_is_not_used() {
 
 #[tokio::test]
 async fn a_connection_with_unsolicited_bytes_is_not_used() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let lease = world.lease(&backend).await;
     let (mut peer, _) = soon(listener.accept()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_connection_with_unsolicited_bytes_is_not_used() {
 
 #[tokio::test]
 async fn a_connection_with_a_surplus_response_is_not_kept() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let mut lease = world.lease(&backend).await;
     let (mut peer, _) = soon(listener.accept()).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_connection_with_a_surplus_response_is_not_kept() {
 #[tokio::test]
 async fn readiness_without_bytes_is_no_reason_to_close() {
     // Exactly as many bytes are read as were sent: the reactor's mark stays although nothing is left.
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let mut lease = world.lease(&backend).await;
     let (mut peer, _) = soon(listener.accept()).await.unwrap();
@@ -113,7 +113,7 @@ async fn readiness_without_bytes_is_no_reason_to_close() {
 
 #[tokio::test]
 async fn a_task_without_budget_still_sees_a_closed_connection() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     let lease = world.lease(&backend).await;
     let (peer, _) = soon(listener.accept()).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_task_without_budget_still_sees_a_closed_connection() {
 
 #[tokio::test]
 async fn the_newest_is_reused_first_and_the_pool_is_bounded() {
-    let config = config::Upstream { idle_per_endpoint: 2, ..config::Upstream::default() };
+    let config = settings::Upstream { idle_per_endpoint: 2, ..settings::Upstream::default() };
     let world = World::new(&config);
     let (listener, backend) = server().await;
     let (mut leases, mut peers) = (Vec::new(), Vec::new());
@@ -152,7 +152,7 @@ async fn the_newest_is_reused_first_and_the_pool_is_bounded() {
 
 #[tokio::test]
 async fn an_old_connection_is_neither_reused_nor_kept() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     for sweep in [false, true] {
         world.lease(&backend).await.succeed(MILLI, true);
@@ -174,7 +174,7 @@ async fn an_old_connection_is_neither_reused_nor_kept() {
 
 #[tokio::test]
 async fn a_sweep_closes_what_the_backend_closed() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (listener, backend) = server().await;
     world.lease(&backend).await.succeed(MILLI, true);
     drop(soon(listener.accept()).await.unwrap());
@@ -188,7 +188,7 @@ async fn a_sweep_closes_what_the_backend_closed() {
 
 #[tokio::test]
 async fn endpoints_that_leave_the_table_lose_their_connections() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (stays, staying) = server().await;
     let (leaves, leaving) = server().await;
     world.lease(&staying).await.succeed(MILLI, true);
@@ -215,7 +215,7 @@ async fn endpoints_that_leave_the_table_lose_their_connections() {
 
 #[tokio::test]
 async fn an_endpoint_that_returns_before_its_state_is_dropped_is_pooled_again() {
-    let world = World::new(&config::Upstream::default());
+    let world = World::new(&settings::Upstream::default());
     let (_listener, backend) = server().await;
     world.upstreams.retain([&backend]);
     let lease = world.lease(&backend).await;
@@ -227,8 +227,8 @@ async fn an_endpoint_that_returns_before_its_state_is_dropped_is_pooled_again() 
 
 #[tokio::test]
 async fn unused_state_is_forgotten_but_not_while_it_is_needed() {
-    let config = config::Upstream { outlier_failures: 1, ..config::Upstream::default() };
-    let world = World::new(&config::Upstream { outlier_ejection: 2 * FORGET_AFTER, ..config });
+    let config = settings::Upstream { outlier_failures: 1, ..settings::Upstream::default() };
+    let world = World::new(&settings::Upstream { outlier_ejection: 2 * FORGET_AFTER, ..config });
     let (_listener, backend) = server().await;
     let count = || world.upstreams.worker.endpoints.borrow().len();
     let lease = world.lease(&backend).await;

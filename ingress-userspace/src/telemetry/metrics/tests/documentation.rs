@@ -2,7 +2,7 @@
 
 use prometheus::proto::MetricType;
 
-use super::super::{catalogue, labels};
+use super::super::{catalogue, labels, writeback};
 use crate::telemetry::handshake::HandshakeError;
 
 /// Expects a table in the documentation.
@@ -40,13 +40,15 @@ fn documentation_lists_every_metric() {
 #[test]
 fn documentation_lists_every_word() {
     let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
-    let lists: [(&str, &str, Vec<&str>); 6] = [
+    let lists: [(&str, &str, Vec<&str>); 8] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
         ("penstock_tls_handshakes_total", "version", labels::TLS_VERSIONS.to_vec()),
         ("penstock_tls_handshake_errors_total", "reason", HandshakeError::LABELS.to_vec()),
         ("penstock_upstream_errors_total", "kind", labels::UPSTREAM_ERRORS.to_vec()),
         ("penstock_limit_hits_total", "limit", labels::limit::ALL.to_vec()),
+        ("penstock_status_writes_total", "outcome", writeback::STATUS_OUTCOMES.to_vec()),
+        ("penstock_events_total", "outcome", writeback::EVENT_OUTCOMES.to_vec()),
     ];
     let rows = lists.iter().map(|(metric, label, words)| {
         let words: Vec<_> = words.iter().filter(|word| **word != "other").map(|w| format!("`{w}`")).collect();

@@ -188,7 +188,9 @@ fn control(ingresses: &[&str]) -> ControlState {
         certificates: vec![Certificate { secret, not_after: 1_800_000_000 }; 2],
         reports: Arc::new(vec![ObjectReport {
             object,
+            generation: None,
             findings: vec![finding("NoTls"), finding("NoTls"), finding("Conflict")],
+            uid: None,
         }]),
         problems: 4,
     }
@@ -290,6 +292,9 @@ fn a_scrape_sees_consistent_counts_while_workers_count() {
 fn names_follow_the_conventions() {
     let metrics = Metrics::new().unwrap();
     metrics.observe_control(|| control(&["web"]));
+    let writeback = Arc::new(WritebackCounters::new());
+    writeback.forbade("patch", "ingresses/status");
+    metrics.observe_writeback(&writeback);
     let worker = metrics.worker();
     worker.finish_request(&record());
     let scrape = scrape(&metrics);
