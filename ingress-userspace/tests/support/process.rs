@@ -231,6 +231,11 @@ impl Penstock {
         }
     }
 
+    /// Waits a moment, or until something is logged: between two questions to somebody else.
+    pub(crate) fn pause(&self) {
+        self.log.pause(Duration::from_millis(50));
+    }
+
     /// Sends a signal, named as `kill` names it: `TERM`, `INT`, `STOP`, `CONT`.
     #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
