@@ -53,21 +53,27 @@ impl<'a> Load<'a> {
     }
 
     /// Runs `change` a hundred times while the clients go on.
+    pub(crate) fn run(&self, change: impl FnMut(usize)) {
+        self.during(|| (0..CHANGES).for_each(change));
+    }
+
+    /// Does something while the clients go on.
     #[expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
-    pub(crate) fn run(&self, mut change: impl FnMut(usize)) {
+    pub(crate) fn during(&self, what: impl FnOnce()) {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| self.client())).collect();
-            let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let begin = Instant::now();
-                (0..CHANGES).for_each(&mut change);
-                begin.elapsed()
-            }));
+            let begin = Instant::now();
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
+            let took = begin.elapsed();
             self.stop.store(true, Ordering::Relaxed);
             for client in clients {
                 client.join().unwrap();
             }
+            if let Err(panic) = done {
+                std::panic::resume_unwind(panic);
+            }
             let served = self.served.load(Ordering::Relaxed);
-            println!("{served} requests, none failed, during {CHANGES} changes in {:?}", changes.unwrap());
+            println!("{served} requests, none failed, in {took:?}");
         });
     }
 }
