@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backend::{BackendKey, parse_reference};
 use super::class::disagreement;
 use super::class_table::ClassTraits;
-use super::created;
+use super::held::HeldIngress;
+use super::index::NameSet;
 use super::marks::ACME_SOLVER;
 use super::names::{is_label, is_subdomain, parse_host, shown};
 use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
@@ -28,7 +29,7 @@ pub(super) struct Draft {
     pub(super) rules: Vec<DraftRule>,
     pub(super) claims: Vec<Claim>,
     /// Services that the Ingress names, whether or not their rules are accepted.
-    pub(super) services: BTreeSet<NamespacedName>,
+    pub(super) services: NameSet,
     /// Findings that depend on nothing but the Ingress and the marks of its Services.
     pub(super) findings: Vec<Finding>,
 }
@@ -96,12 +97,11 @@ pub(super) fn is_acme_solver(meta: &ObjectMeta) -> bool {
 /// Reads an Ingress of ours. `solver` says whether a Service is marked as an ACME solver.
 pub(super) fn read(
     name: &NamespacedName,
-    ingress: &Ingress,
+    ingress: &HeldIngress,
     class: &Arc<ClassTraits>,
     solver: &dyn Fn(&NamespacedName) -> bool,
 ) -> Draft {
-    let mut draft =
-        Draft { created: created(&ingress.metadata), class: Arc::clone(class), ..Draft::default() };
+    let mut draft = Draft { created: ingress.created, class: Arc::clone(class), ..Draft::default() };
     draft.findings.extend(disagreement(ingress));
     if let Some(problem) = &class.problem {
         let message = format!(
@@ -121,9 +121,7 @@ pub(super) fn read(
         draft.findings.push(Finding::refused(reason::NAME_INVALID, field, message));
         return draft;
     }
-    let empty = IngressSpec::default();
-    let spec = ingress.spec.as_ref().unwrap_or(&empty);
-    let reader = Reader { name, spec, solver, marked: is_acme_solver(&ingress.metadata), draft };
+    let reader = Reader { name, spec: &ingress.spec, solver, marked: ingress.solver, draft };
     reader.read()
 }
 
@@ -252,7 +250,7 @@ impl Reader<'_> {
     fn backend(&mut self, backend: &IngressBackend, field: &str) -> BackendKey {
         let (key, finding) = parse_reference(&self.name.namespace, backend, field);
         if finding.is_none() {
-            self.draft.services.insert(key.service.clone());
+            self.draft.services.insert(&key.service);
         }
         self.draft.findings.extend(finding);
         key

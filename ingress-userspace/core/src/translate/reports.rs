@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expiry;
+use super::index::refill;
 use super::names::shown_name;
 use super::reason;
 use super::secrets::SecretState;
@@ -20,6 +21,11 @@ const MAX_CLASSES: usize = 5;
 pub(super) struct Reports(BTreeMap<ObjectKey, ObjectReport>);
 
 impl Reports {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.0);
+    }
+
     pub(super) fn all(&self) -> Vec<ObjectReport> {
         self.0.values().cloned().collect()
     }

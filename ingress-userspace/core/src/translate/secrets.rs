@@ -15,7 +15,7 @@ use rustls::crypto::KeyProvider;
 use super::SecretDemand;
 use super::demand::Changes;
 use super::identity::{Loaded, SecretProblem, judge, read};
-use super::index::NameSet;
+use super::index::{NameSet, refill};
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
@@ -135,6 +135,11 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.states);
+    }
+
     pub(super) fn new(warning_days: u16) -> Self {
         Self {
             warning_days,

@@ -11,7 +11,7 @@ use super::class::Classes;
 use super::class_table::ClassTable;
 use super::conflict::{Findings, HostTls, settle_host};
 use super::held::Held;
-use super::index::{HostSet, Index, NameSet};
+use super::index::{HostSet, Index, NameSet, refill};
 use super::ingress::{Draft, is_acme_solver, read};
 use super::reports::Reports;
 use super::secrets::{News, Secrets};
@@ -47,6 +47,8 @@ pub struct Translator {
     pub(super) tls_users: Index<HostKey>,
     /// EndpointSlices by Service.
     slices: Index<NamespacedName>,
+    /// The namespace that was seen last: neighbours of a list share its name.
+    namespace: Arc<str>,
     pub(super) tls: BTreeMap<HostKey, HostTls>,
     /// The hosts that each Secret serves.
     pub(super) bound: BTreeMap<NamespacedName, HostSet>,
@@ -114,6 +116,7 @@ impl Translator {
             host_users: Index::default(),
             tls_users: Index::default(),
             slices: Index::default(),
+            namespace: Arc::default(),
             tls: BTreeMap::new(),
             bound: BTreeMap::new(),
             host_findings: BTreeMap::new(),
@@ -178,6 +181,22 @@ impl Translator {
         self.publish()
     }
 
+    /// Gives memory back: an ordered map whose keys came in order, as from a list, is little more than half full. It takes
+    /// some milliseconds, and is worth them when the first objects are there.
+    pub fn compact(&mut self) {
+        self.objects.compact();
+        self.secrets.compact();
+        self.slots.compact();
+        self.reports.compact();
+        self.service_users.compact();
+        self.host_users.compact();
+        self.tls_users.compact();
+        self.slices.compact();
+        refill(&mut self.drafts);
+        refill(&mut self.tls);
+        refill(&mut self.bound);
+    }
+
     /// One report per Ingress and IngressClass of ours, per ProxyClass that one of these names, and per Secret and Service in
     /// use with findings; sorted.
     pub fn reports(&self) -> Vec<ObjectReport> {
@@ -202,7 +221,12 @@ impl Translator {
 
     /// Takes a change over and marks what is read directly from the object.
     fn absorb(&mut self, change: Change) {
-        let key = change.key();
+        let mut key = change.key();
+        if key.name.namespace == self.namespace {
+            key.name.namespace = Arc::clone(&self.namespace);
+        } else {
+            self.namespace = Arc::clone(&key.name.namespace);
+        }
         let new = match &change {
             Change::Upsert(object) => Some(object),
             Change::Delete(_) | Change::Withheld(..) => None,
@@ -298,7 +322,7 @@ impl Translator {
             self.secrets.release(secret, name);
             self.stale.report(Kind::Secret, secret);
         }
-        self.service_users.relink(&old.services, &draft.services, name);
+        self.service_users.relink(old.services.iter(), draft.services.iter(), name);
         self.host_users.relink(old.hosts(), draft.hosts(), name);
         self.tls_users.relink(old.tls_hosts(), draft.tls_hosts(), name);
         for side in [&old, draft] {
