@@ -22,7 +22,7 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
-use crate::control::{self, DefaultCertificate, ObjectSource, Published};
+use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
@@ -30,13 +30,14 @@ use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::rng::SplitMix64;
 use crate::telemetry::metrics::{Listener, Metrics, SourceTotals};
 use crate::telemetry::{self, Options};
-use crate::tls::{self, DefaultIdentity, key_provider};
+use crate::tls::{Handshakes, key_provider, self_signed};
 use crate::worker::{self, Shared};
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options::from_env(config.settings().access_log.enabled).map_err(text)?;
+    // Each class decides for its requests, and may change its mind.
+    let options = Options::from_env(true).map_err(text)?;
     let telemetry = telemetry::init(&options, &clock).map_err(text)?;
     let metrics = Arc::new(Metrics::new().map_err(text)?);
     metrics.observe_logs(&telemetry);
@@ -57,21 +58,30 @@ async fn serve(
     let source = Source::new(arguments, &clock).await?;
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
-    let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &*clock).map_err(text)?);
+    let fallback = self_signed(&*clock).map_err(text)?;
+    if config.settings().tls.default_certificate.is_none() {
+        tracing::warn!(
+            fingerprint = fallback.fingerprint,
+            "hosts without a certificate get a self-signed one, which no client trusts; \
+             tls.defaultCertificate names a better one"
+        );
+    }
+    let handshakes = Handshakes::new(Arc::clone(&published), Arc::clone(&fallback));
+    // What cannot be served at all is better said now.
+    handshakes.config(config.settings().tls.policy()).map_err(text)?;
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
-        tls: tls::server_config(&config.settings().tls, Arc::clone(&published), Arc::clone(&default))
-            .map_err(text)?,
-        config,
+        handshakes,
         published,
         metrics,
-        default,
+        fallback,
         clock,
         phase,
         https_port: listeners.https_port,
     });
-    let control = tokio::spawn(control_loop(source, Arc::clone(&shared)));
+    let translator = Translator::new(config.options.clone(), key_provider());
+    let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
     let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
     for address in admin.addresses() {
         tracing::info!(kind = "admin", %address, "listening");
@@ -91,7 +101,11 @@ async fn serve(
         threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
     }
     signals.next().await?;
-    stop(&drain, threads, shared.config.settings().timeouts.drain, &mut signals).await;
+    let limit = {
+        let table = shared.published.table();
+        table.settings(table.process()).timeouts.drain
+    };
+    stop(&drain, threads, limit, &mut signals).await;
     control.abort();
     Ok(())
 }
@@ -117,28 +131,25 @@ impl Source {
 }
 
 /// The control plane's part, until the process drains for good.
-async fn control_loop(source: Source, shared: Arc<Shared>) {
+async fn control_loop(source: Source, translator: Translator, shared: Arc<Shared>) {
     match source {
-        Source::Directory(directory) => control(ManifestDirectory::new(directory), &shared).await,
+        Source::Directory(directory) => control(ManifestDirectory::new(directory), translator, &shared).await,
         Source::Api(api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));
-            control(*api, &shared).await;
+            control(*api, translator, &shared).await;
         }
     }
 }
 
-async fn control(source: impl ObjectSource, shared: &Shared) {
-    let translator = Translator::new(shared.config.options.clone(), key_provider());
-    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
-        .warned(shared.config.options.certificate_warning_days);
+async fn control(source: impl ObjectSource, translator: Translator, shared: &Shared) {
     let mut phase = shared.phase.clone();
     let stopped = async move {
         // An error means that the sender is gone: the process is ending.
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
     };
     let (published, clock) = (Arc::clone(&shared.published), Arc::clone(&shared.clock));
-    control::publish::run(source, translator, default, published, clock, stopped).await;
+    control::publish::run(source, translator, published, clock, stopped).await;
 }
 
 /// Lets what runs finish, within bounds.
