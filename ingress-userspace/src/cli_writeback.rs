@@ -1,7 +1,7 @@
 //! The flags of `penstock serve` about what is written to the API server.
 
 use clap::Args;
-use ingress_core::objects::NamespacedName;
+use ingress_core::objects::{Kind, NamespacedName};
 
 use crate::control::writeback::{Address, AddressSource, Settings, Terms};
 use crate::sys::rng::{Rng as _, SplitMix64};
@@ -73,7 +73,7 @@ impl WritebackFlags {
             controller: controller.to_owned(),
             addresses,
             namespaces,
-            conditions: Vec::new(),
+            conditions: vec![Kind::ProxyClass],
         }
     }
 }

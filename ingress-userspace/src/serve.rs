@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ingress_core::table::Identity;
 use ingress_core::translate::Translator;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -22,13 +23,14 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
+use crate::control::writeback::Writeback;
 use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::rng::SplitMix64;
-use crate::telemetry::metrics::{Listener, Metrics, SourceTotals};
+use crate::telemetry::metrics::{Listener, Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
 use crate::tls::{Handshakes, key_provider, self_signed};
 use crate::worker::{self, Shared};
@@ -59,16 +61,7 @@ async fn serve(
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
     let fallback = self_signed(&*clock).map_err(text)?;
-    if config.settings().tls.default_certificate.is_none() {
-        tracing::warn!(
-            fingerprint = fallback.fingerprint,
-            "hosts without a certificate get a self-signed one, which no client trusts; \
-             tls.defaultCertificate names a better one"
-        );
-    }
-    let handshakes = Handshakes::new(Arc::clone(&published), Arc::clone(&fallback));
-    // What cannot be served at all is better said now.
-    handshakes.config(config.settings().tls.policy()).map_err(text)?;
+    let handshakes = handshakes(&config, &published, &fallback)?;
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
@@ -80,6 +73,7 @@ async fn serve(
         phase,
         https_port: listeners.https_port,
     });
+    let writeback = source.writeback(arguments, &config, &shared);
     let translator = Translator::new(config.options.clone(), key_provider());
     let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
     let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
@@ -100,6 +94,8 @@ async fn serve(
         let id = u16::try_from(id).map_err(text)?;
         threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
     }
+    // Only a replica that serves writes: what it publishes is meant to be used.
+    let writing = writeback.map(|writeback| tokio::spawn(writeback.run(draining(shared.phase.clone()))));
     signals.next().await?;
     let limit = {
         let table = shared.published.table();
@@ -107,13 +103,36 @@ async fn serve(
     };
     stop(&drain, threads, limit, &mut signals).await;
     control.abort();
+    if let Some(writing) = writing {
+        // It began to end when the drain began, and has bounds of its own.
+        let _ = writing.await;
+    }
     Ok(())
+}
+
+/// How handshakes are done. What cannot be served at all is better said now.
+fn handshakes(
+    config: &Config,
+    published: &Arc<Published>,
+    fallback: &Arc<Identity>,
+) -> Result<Handshakes, String> {
+    let tls = &config.settings().tls;
+    if tls.default_certificate.is_none() {
+        tracing::warn!(
+            fingerprint = fallback.fingerprint,
+            "hosts without a certificate get a self-signed one, which no client trusts; \
+             tls.defaultCertificate names a better one"
+        );
+    }
+    let handshakes = Handshakes::new(Arc::clone(published), Arc::clone(fallback));
+    handshakes.config(tls.policy()).map_err(text)?;
+    Ok(handshakes)
 }
 
 /// Where the objects come from.
 enum Source {
     Directory(PathBuf),
-    Api(Box<ApiSource>),
+    Api(ApiServer, Box<ApiSource>),
 }
 
 impl Source {
@@ -126,15 +145,38 @@ impl Source {
         tracing::info!(url = server.url, "reading from the Kubernetes API server");
         let namespaces = Namespaces::new(&arguments.cluster.watch_namespaces);
         let source = ApiSource::new(&server, &namespaces, Arc::clone(clock), &SplitMix64::new());
-        Ok(Self::Api(Box::new(source)))
+        Ok(Self::Api(server, Box::new(source)))
     }
+
+    /// What writes back, if there is something to write to.
+    fn writeback(&self, arguments: &Serve, config: &Config, shared: &Shared) -> Option<Writeback> {
+        let Self::Api(server, _) = self else { return None };
+        let controller = &config.options.controller;
+        let namespaces = arguments.cluster.watch_namespaces.clone();
+        let own = server.client.default_namespace();
+        let counters = Arc::new(WritebackCounters::default());
+        shared.metrics.observe_writeback(&counters);
+        Some(Writeback {
+            client: server.client.clone(),
+            settings: arguments.writeback.settings(own, controller, namespaces),
+            published: Arc::clone(&shared.published),
+            clock: Arc::clone(&shared.clock),
+            counters,
+        })
+    }
+}
+
+/// Until the process drains.
+async fn draining(mut phase: watch::Receiver<Phase>) {
+    // An error means that the sender is gone: the process is ending.
+    let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
 }
 
 /// The control plane's part, until the process drains for good.
 async fn control_loop(source: Source, translator: Translator, shared: Arc<Shared>) {
     match source {
         Source::Directory(directory) => control(ManifestDirectory::new(directory), translator, &shared).await,
-        Source::Api(api) => {
+        Source::Api(_, api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));
             control(*api, translator, &shared).await;

@@ -17,8 +17,10 @@ use support::process::{Options, Penstock};
 
 const KINDS: [&str; 5] = ["Ingress", "IngressClass", "Service", "EndpointSlice", "Secret"];
 
-fn connected(penstock: &Penstock) -> f64 {
-    KINDS.iter().map(|kind| penstock.metric("penstock_source_connected", &[("kind", kind)])).sum()
+/// How many kinds are watched now.
+fn connected(penstock: &Penstock) -> usize {
+    let stands = |kind: &&&str| penstock.metric("penstock_source_connected", &[("kind", kind)]) > 0.5;
+    KINDS.iter().filter(stands).count()
 }
 
 fn delete_ingress(space: &Space, name: &str) {
@@ -50,7 +52,9 @@ impl Load<'_> {
             });
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
             self.stop.store(true, Ordering::Relaxed);
-            clients.into_iter().for_each(|client| client.join().unwrap());
+            for client in clients {
+                client.join().unwrap();
+            }
             outcome.unwrap();
         });
         self.served.load(Ordering::Relaxed)
@@ -67,7 +71,7 @@ fn the_last_table_serves_while_the_api_server_is_away() {
     let host = "stays.away.test";
     space.site(host, &[one.address()]);
     let penstock = Penstock::start_against(cluster.admin_kubeconfig(), &Options::default());
-    penstock.eventually("every watch stands", |penstock| connected(penstock) == 5.0);
+    penstock.eventually("every watch stands", |penstock| connected(penstock) == 5);
     let load = Load {
         penstock: &penstock,
         space: &space,
@@ -78,24 +82,21 @@ fn the_last_table_serves_while_the_api_server_is_away() {
     let served = load.run(|| {
         cluster.api_server().kill();
         penstock.wait_log("the API server does not answer");
-        penstock.eventually("no watch stands", |penstock| connected(penstock) == 0.0);
+        penstock.eventually("no watch stands", |penstock| connected(penstock) == 0);
         assert_eq!(penstock.admin_get("/readyz").status(), 200);
         // Long enough for some tries.
         let errors = |penstock: &Penstock| penstock.metric("penstock_source_watch_errors_total", &[]);
         penstock.eventually("all watches were tried again", |penstock| errors(penstock) > 15.0);
         cluster.start_api_server().unwrap();
         penstock.wait_log("no longer: https");
-        penstock.eventually("every watch stands again", |penstock| connected(penstock) == 5.0);
+        penstock.eventually("every watch stands again", |penstock| connected(penstock) == 5);
     });
     assert!(served > 100, "{served}");
     let log = penstock.log();
     let told = log.iter().filter(|line| line.contains("does not answer") && line.contains("WARN"));
     assert_eq!(told.count(), 1, "it is told once");
-    assert_eq!(
-        penstock.metric("penstock_source_relists_total", &[]),
-        0.0,
-        "the watches go on where they were"
-    );
+    let relists = penstock.metric("penstock_source_relists_total", &[]);
+    assert!(relists < 0.5, "the watches go on where they were");
     // It goes on.
     space.site("new.away.test", &[one.address()]);
     space.wait_status(&penstock, "new.away.test", 200);
@@ -128,7 +129,7 @@ fn what_vanished_unseen_is_not_served() {
         client.certificates()[0] == renewed.leaf && client.get("moved.gone.test", "/").text().contains("two")
     });
     assert_eq!(space.status(&penstock, "kept.gone.test"), 200);
-    penstock.eventually("every watch stands", |penstock| connected(penstock) == 5.0);
+    penstock.eventually("every watch stands", |penstock| connected(penstock) == 5);
     assert!(penstock.metric("penstock_source_relists_total", &[("kind", "Ingress")]) >= 1.0);
     assert!(penstock.metric("penstock_source_relists_total", &[("kind", "Secret")]) >= 1.0);
 }

@@ -4,10 +4,11 @@
 
 mod support;
 
-use ingress_core::objects::NamespacedName;
+use ingress_core::objects::{Kind, NamespacedName};
+use ingress_core::proxy_class::ProxyClass;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress as ApiIngress;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use penstock::control::writeback::{Address, AddressSource};
 use serde_json::{Value, json};
 
@@ -213,4 +214,70 @@ fn the_nodes_of_ready_pods_are_published() {
     block_on(kube.api::<Pod>(namespace).delete("two", &now)).unwrap();
     kube.apply(namespace, &site(namespace, "later").text());
     expect(&kube, namespace, "later", &["192.0.2.12"]);
+}
+
+const CRD: &str = include_str!("../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
+const CONFIGURED: &str = "
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: configured}
+spec:
+  controller: penstock.dev/ingress-controller
+  parameters: {apiGroup: penstock.dev, kind: ProxyClass, name: settings}
+";
+
+/// A ProxyClass, with a default certificate or without.
+fn settings(certificate: Option<&str>) -> String {
+    let spec = match certificate {
+        Some(name) => json!({"tls": {"defaultCertificate": {"namespace": "edge", "name": name}}}),
+        None => json!({"accessLog": {"enabled": true}}),
+    };
+    let (version, metadata) = ("penstock.dev/v1alpha1", json!({"name": "settings"}));
+    json!({"apiVersion": version, "kind": "ProxyClass", "metadata": metadata, "spec": spec}).to_string()
+}
+
+#[test]
+fn a_proxy_class_says_whether_it_is_used() {
+    let Some(cluster) = cluster::own("a_proxy_class_says_whether_it_is_used") else { return };
+    let kube = Kube::admin(&cluster);
+    let namespace = &kube.namespace("status-settings");
+    kube.apply(namespace, CONFIGURED);
+    let mut setup = Setup::new(cluster.admin_kubeconfig(), namespace, fixed(&["192.0.2.1"]));
+    setup.settings.conditions = vec![Kind::ProxyClass];
+    let plane = ControlPlane::start(&setup);
+    // Without the CRD, everything else is written.
+    kube.apply(namespace, &site(namespace, "web").class(Some("configured")).text());
+    eventually("it leads", || plane.leads());
+
+    let classes = kube.all::<ProxyClass>();
+    let condition = || {
+        let class = block_on(classes.get("settings")).unwrap();
+        let (status, generation) = (class.status.unwrap_or_default(), class.metadata.generation);
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "Accepted")?;
+        let observed =
+            condition.observed_generation == generation && status.observed_generation == generation;
+        observed.then_some((condition.status, condition.reason, condition.message))
+    };
+    let is = |status: &str, reason: &str| {
+        eventually(&format!("it says {status}: {reason}"), || {
+            condition().is_some_and(|(s, r, _)| s == status && r == reason)
+        });
+    };
+    kube.apply(namespace, CRD);
+    eventually("the CRD is served", || block_on(classes.list(&ListParams::default())).is_ok());
+    kube.apply(namespace, &settings(None));
+    is("True", "Accepted");
+    kube.apply(namespace, &settings(Some("missing")));
+    is("False", "SecretNotFound");
+    let (_, _, message) = condition().unwrap();
+    assert!(message.contains("Secret edge/missing does not exist"), "{message}");
+    kube.apply(namespace, &settings(None));
+    is("True", "Accepted");
+
+    // No class of ours names it any more: it is not ours to judge.
+    kube.apply(namespace, &CONFIGURED.replace("name: settings", "name: others"));
+    eventually("it says nothing", || {
+        let class = block_on(classes.get("settings")).unwrap();
+        class.status.is_none_or(|status| status.conditions.is_empty())
+    });
 }

@@ -1,8 +1,5 @@
 //! Certificates and endpoints change while requests run at 1,000 per second: no request fails, no connection is cut (law 5).
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
-#![expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
-
 mod support;
 
 use std::time::Instant;
@@ -10,7 +7,7 @@ use std::time::Instant;
 use support::authority::{Authority, KeyKind};
 use support::backend::RawBackend;
 use support::client::Client;
-use support::load::{CHANGES, Load, percentile};
+use support::load::{CHANGES, Load, tell};
 use support::manifests::Manifests;
 use support::process::Penstock;
 
@@ -31,8 +28,7 @@ fn certificates_rotate() {
         });
         times.push(written.elapsed());
     });
-    times.sort();
-    println!("from write to handshake: p50 {:?}, p99 {:?}", percentile(&times, 50), percentile(&times, 99));
+    tell("from write to handshake", times);
 }
 
 #[test]
@@ -55,6 +51,5 @@ fn endpoints_come_and_go() {
         });
         times.push(written.elapsed());
     });
-    times.sort();
-    println!("from write to table: p50 {:?}, p99 {:?}", percentile(&times, 50), percentile(&times, 99));
+    tell("from write to table", times);
 }

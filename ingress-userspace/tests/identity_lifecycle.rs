@@ -2,7 +2,6 @@
 //! is cut.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
-#![expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
 
 mod support;
 
@@ -15,16 +14,14 @@ use rustls::pki_types::CertificateDer;
 use support::authority::{Authority, KeyKind, Pair, trusting_anything};
 use support::client::Client;
 use support::cluster::block_on;
-use support::load::{CHANGES, Load, percentile};
+use support::load::{CHANGES, Load, tell};
 use support::manifests::Ingress;
 use support::stage::Stage;
 
 const HOST: &str = "shop.test";
 
 fn secret(stage: &Stage, name: &str, pair: &Pair) {
-    stage.apply(|manifests| {
-        manifests.secret(&stage.namespace, name, pair);
-    });
+    stage.put(|manifests| manifests.secret(&stage.namespace, name, pair));
 }
 
 /// An Ingress of the Service `a` whose certificate is in a Secret.
@@ -33,9 +30,7 @@ fn ingress(stage: &Stage, name: &str, host: &str, secret: &str) -> Ingress {
 }
 
 fn apply(stage: &Stage, ingress: &Ingress) {
-    stage.apply(|manifests| {
-        manifests.ingress(ingress);
-    });
+    stage.put(|manifests| manifests.ingress(ingress));
 }
 
 /// The certificate that a handshake gets, by a client that looks at nothing.
@@ -127,10 +122,14 @@ fn several_ingresses_share_a_secret() {
     for host in hosts {
         apply(&stage, &ingress(&stage, &host.replace('.', "-"), host, "shared"));
     }
-    hosts.iter().for_each(|host| is_served(&stage, host, &first));
+    for host in hosts {
+        is_served(&stage, host, &first);
+    }
     let second = stage.ca.issue(&hosts, KeyKind::Ecdsa);
     secret(&stage, "shared", &second);
-    hosts.iter().for_each(|host| is_served(&stage, host, &second));
+    for host in hosts {
+        is_served(&stage, host, &second);
+    }
     // One leaves; the others keep the certificate.
     apply(&stage, &ingress(&stage, "one-test", "one.test", "shared").class(Some("foreign")));
     stage.penstock.eventually("the host has left", |_| served(&stage, "one.test") != second.leaf);
@@ -181,7 +180,5 @@ fn a_hundred_renewals_under_load() {
         });
         times.push(answered.elapsed());
     });
-    times.sort();
-    let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
-    println!("from the API server's answer to the handshake: p50 {p50:?}, p99 {p99:?}");
+    tell("from the API server's answer to the handshake", times);
 }

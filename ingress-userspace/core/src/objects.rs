@@ -1,6 +1,5 @@
-//! One consistent view of the watched Kubernetes objects.
+//! The watched Kubernetes objects, and what happens to them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -166,65 +165,6 @@ impl Change {
         match self {
             Self::Upsert(object) => object.key(),
             Self::Delete(key) | Self::Withheld(key, _) => key.clone(),
-        }
-    }
-}
-
-/// All watched objects at one moment. Ordered maps, so that nothing depends on arrival order.
-#[derive(Clone, Default)]
-#[expect(missing_docs, reason = "each field is named as its kind")]
-pub struct ObjectSet {
-    pub ingresses: BTreeMap<NamespacedName, Arc<Ingress>>,
-    pub ingress_classes: BTreeMap<NamespacedName, Arc<IngressClass>>,
-    pub services: BTreeMap<NamespacedName, Arc<Service>>,
-    pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSlice>>,
-    pub secrets: BTreeMap<NamespacedName, Arc<Secret>>,
-    pub proxy_classes: BTreeMap<NamespacedName, Arc<ProxyClass>>,
-}
-
-impl ObjectSet {
-    /// `metadata.uid` of an object, if it is there and has one.
-    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
-        let name = &key.name;
-        let meta = match key.kind {
-            Kind::Ingress => &self.ingresses.get(name)?.metadata,
-            Kind::IngressClass => &self.ingress_classes.get(name)?.metadata,
-            Kind::Service => &self.services.get(name)?.metadata,
-            Kind::EndpointSlice => &self.endpoint_slices.get(name)?.metadata,
-            Kind::Secret => &self.secrets.get(name)?.metadata,
-            Kind::ProxyClass => &self.proxy_classes.get(name)?.metadata,
-        };
-        meta.uid.as_deref()
-    }
-
-    /// Applies one change.
-    pub fn apply(&mut self, change: Change) {
-        match change {
-            Change::Upsert(object) => self.upsert(object),
-            Change::Delete(key) | Change::Withheld(key, _) => self.delete(&key),
-        }
-    }
-
-    fn upsert(&mut self, object: Object) {
-        let name = object.key().name;
-        match object {
-            Object::Ingress(o) => drop(self.ingresses.insert(name, o)),
-            Object::IngressClass(o) => drop(self.ingress_classes.insert(name, o)),
-            Object::Service(o) => drop(self.services.insert(name, o)),
-            Object::EndpointSlice(o) => drop(self.endpoint_slices.insert(name, o)),
-            Object::Secret(o) => drop(self.secrets.insert(name, o)),
-            Object::ProxyClass(o) => drop(self.proxy_classes.insert(name, o)),
-        }
-    }
-
-    fn delete(&mut self, key: &ObjectKey) {
-        match key.kind {
-            Kind::Ingress => drop(self.ingresses.remove(&key.name)),
-            Kind::IngressClass => drop(self.ingress_classes.remove(&key.name)),
-            Kind::Service => drop(self.services.remove(&key.name)),
-            Kind::EndpointSlice => drop(self.endpoint_slices.remove(&key.name)),
-            Kind::Secret => drop(self.secrets.remove(&key.name)),
-            Kind::ProxyClass => drop(self.proxy_classes.remove(&key.name)),
         }
     }
 }

@@ -192,7 +192,7 @@ impl Publisher {
         let before = published.table().generation();
         let after = made.table.generation();
         published.publish(made.table, made.reports, problems, synced, self.clock.since_epoch());
-        if after != before {
+        if after != before && complete {
             tracing::info!(generation = after, "published a routing table");
         }
     }

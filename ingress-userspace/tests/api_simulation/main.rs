@@ -3,6 +3,12 @@
 //! Each run is one seed: objects change while requests fail, watches break, versions are forgotten, and the server restarts.
 //! `PENSTOCK_SEEDS=17` or `17..500` chooses the seeds; a failure names its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failure here is a failure of the test, and names its seed"
+)]
+
 mod server;
 mod world;
 
@@ -162,7 +168,10 @@ async fn simulate(world: &World, seed: u64) {
         match server.draw(5) {
             0 => server.compact(),
             1 => server.restart(),
-            2 => server.deny(["secrets", "ingresses", "services"][server.draw(3) as usize], true),
+            2 => {
+                let kinds = ["secrets", "secrets as a list", "ingresses", "services"];
+                server.deny(kinds[server.draw(4) as usize], true);
+            }
             3 => server.deny("", false),
             _ => {}
         }
@@ -176,6 +185,12 @@ async fn simulate(world: &World, seed: u64) {
         }
     }
     server.deny("", false);
+    // Secrets that nobody reports changes of are looked at from time to time.
+    let unreported = server.draw(4) == 0;
+    if unreported {
+        server.deny("secrets as a list", true);
+        server.restart();
+    }
     server.set_faults(Faults { delay: 1 + server.draw(500), ..Faults::default() });
     // Long enough for the watches to stand again, so that nothing but the last changes tells of the last changes.
     follower.follow(Duration::from_mins(1)).await;
@@ -185,7 +200,12 @@ async fn simulate(world: &World, seed: u64) {
         follower.follow(Duration::from_millis(pause)).await;
     }
     follower.settle().await;
+    if unreported {
+        let problems: Vec<_> = follower.last.problems.drain(..).map(|problem| problem.message).collect();
+        assert!(matches!(&problems[..], [one] if one.contains("cannot")), "{problems:?}");
+    }
     check(&follower, &server);
+    server.deny("", false);
     world.mend_secrets(&server);
     follower.settle().await;
     assert_eq!(follower.translator.remembered_secrets().count(), 0);

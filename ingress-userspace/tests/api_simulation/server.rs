@@ -175,7 +175,9 @@ impl Server {
             .collect();
         let accept = request.headers().get(ACCEPT).map_or("", |accept| accept.to_str().unwrap());
         let slim = accept.contains("PartialObjectMetadata");
-        if self.state().denied.contains(&path.kind) {
+        let listed = format!("{} as a list", path.kind);
+        let is_denied = |kind: &String| *kind == path.kind || (path.name.is_none() && *kind == listed);
+        if self.state().denied.iter().any(is_denied) {
             return Ok(refuse(403, &format!("{} is forbidden", path.kind)));
         }
         if path.kind == "secrets" && path.name.is_none() {

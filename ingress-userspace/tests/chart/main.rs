@@ -8,6 +8,8 @@ mod support;
 mod helm;
 mod lifecycle;
 mod pods;
+mod program;
 mod release;
 mod rights;
+mod serving;
 mod values;

@@ -53,26 +53,35 @@ impl<'a> Load<'a> {
     }
 
     /// Runs `change` a hundred times while the clients go on.
+    pub(crate) fn run(&self, change: impl FnMut(usize)) {
+        self.during(|| (0..CHANGES).for_each(change));
+    }
+
+    /// Does something while the clients go on.
     #[expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
-    pub(crate) fn run(&self, mut change: impl FnMut(usize)) {
+    pub(crate) fn during(&self, what: impl FnOnce()) {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| self.client())).collect();
-            let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let begin = Instant::now();
-                (0..CHANGES).for_each(&mut change);
-                begin.elapsed()
-            }));
+            let begin = Instant::now();
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
+            let took = begin.elapsed();
             self.stop.store(true, Ordering::Relaxed);
             for client in clients {
                 client.join().unwrap();
             }
+            if let Err(panic) = done {
+                std::panic::resume_unwind(panic);
+            }
             let served = self.served.load(Ordering::Relaxed);
-            println!("{served} requests, none failed, during {CHANGES} changes in {:?}", changes.unwrap());
+            println!("{served} requests, none failed, in {took:?}");
         });
     }
 }
 
-/// Of sorted times.
-pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+/// Says how long something took, in the median and at the most but for one in a hundred.
+#[expect(clippy::print_stdout, reason = "what was measured is told, and judged by nobody")]
+pub(crate) fn tell(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let [p50, p99] = [50, 99].map(|percent| times[(times.len() * percent / 100).min(times.len() - 1)]);
+    println!("{what}: p50 {p50:?}, p99 {p99:?}");
 }

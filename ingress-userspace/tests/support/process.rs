@@ -32,12 +32,21 @@ pub(crate) struct Options {
     pub(crate) config: Option<String>,
     /// More arguments.
     pub(crate) arguments: Vec<String>,
+    /// Environment variables.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let any = || vec!["127.0.0.1:0".to_owned()];
-        Self { http: any(), https: any(), workers: 1, config: None, arguments: Vec::new() }
+        Self {
+            http: any(),
+            https: any(),
+            workers: 1,
+            config: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -114,6 +123,7 @@ impl Penstock {
             fs::write(&file, config).unwrap();
             command.arg("--config").arg(file);
         }
+        command.envs(options.environment.iter().cloned());
         command.args(&options.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Log::collect(child.stderr.take().unwrap());
@@ -219,6 +229,11 @@ impl Penstock {
             assert!(begin.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
             self.log.pause(Duration::from_millis(10));
         }
+    }
+
+    /// Waits a moment, or until something is logged: between two questions to somebody else.
+    pub(crate) fn pause(&self) {
+        self.log.pause(Duration::from_millis(50));
     }
 
     /// Sends a signal, named as `kill` names it: `TERM`, `INT`, `STOP`, `CONT`.

@@ -1,32 +1,32 @@
 //! A namespace of a real API server, and Penstock serving what lies in it.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
+use std::ops::Deref;
 
 use rustls::ClientConfig;
-use test_cluster::Cluster;
 
-use super::authority::Authority;
+use super::api::{self, Space, own_address};
 use super::backend::RawBackend;
 use super::client::Client;
 use super::cluster::{self, Kube};
-use super::manifests::Manifests;
 use super::message::response;
 use super::process::{Options, Penstock};
-use super::script::Step;
+use super::script::{Gate, Step};
 
-/// The IngressClass that the tests of a program share.
-const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata:\n  name: penstock\nspec:\n  \
-                     controller: penstock.dev/ingress-controller\n";
-
-/// A namespace, somebody who may change it, and Penstock, which watches this namespace only.
+/// A namespace and Penstock, which watches this namespace only. Plain HTTP is allowed, so that most tests need no
+/// certificate.
 pub(crate) struct Stage {
-    pub(crate) cluster: &'static Cluster,
-    pub(crate) kube: Kube,
-    pub(crate) namespace: String,
+    space: Space,
     pub(crate) penstock: Penstock,
-    pub(crate) ca: Authority,
     config: ClientConfig,
+}
+
+impl Deref for Stage {
+    type Target = Space;
+
+    fn deref(&self) -> &Space {
+        &self.space
+    }
 }
 
 impl Stage {
@@ -40,38 +40,22 @@ impl Stage {
     #[track_caller]
     pub(crate) fn with(test: &str, arguments: &[&str]) -> Option<Self> {
         let cluster = cluster::shared(test)?;
-        let kube = Kube::admin(cluster);
-        let namespace = kube.namespace("stage");
-        kube.apply(&namespace, CLASS);
-        let (watch, more) = (["--watch-namespace", &namespace], arguments.iter().copied());
+        let space = Space::new(&Kube::admin(cluster), "stage");
+        let own = ["--watch-namespace", &space.namespace, "--pod-namespace", &space.namespace];
         let options = Options {
             config: Some("routing:\n  allowPlaintext: true\n".to_owned()),
-            arguments: watch.into_iter().chain(more).map(str::to_owned).collect(),
+            arguments: own.into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect(),
             ..Options::default()
         };
         let penstock = Penstock::start_against(cluster.admin_kubeconfig(), &options);
-        let ca = Authority::new();
-        let config = ca.client();
-        Some(Self { cluster, kube, namespace, penstock, ca, config })
+        let config = space.ca.client();
+        Some(Self { space, penstock, config })
     }
 
-    /// Applies what is put into a directory of manifests, file by file.
-    #[track_caller]
-    pub(crate) fn apply(&self, fill: impl FnOnce(&Manifests)) {
-        let manifests = Manifests::empty();
-        fill(&manifests);
-        let entries = fs::read_dir(manifests.path()).unwrap();
-        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files {
-            self.kube.apply(&self.namespace, &fs::read_to_string(file).unwrap());
-        }
-    }
-
-    /// A backend at an address that the API server takes for a pod's, behind a Service of its name.
+    /// A backend behind a Service of its name.
     #[track_caller]
     pub(crate) fn backend(&self, name: &'static str) -> RawBackend {
-        let backend = RawBackend::named_at(&pod_address().to_string(), name);
+        let backend = api::backend(name);
         self.service(name, &[backend.address()]);
         backend
     }
@@ -79,9 +63,7 @@ impl Stage {
     /// A Service and its EndpointSlices.
     #[track_caller]
     pub(crate) fn service(&self, name: &str, endpoints: &[SocketAddr]) {
-        self.apply(|manifests| {
-            manifests.service(&self.namespace, name, endpoints);
-        });
+        self.put(|manifests| manifests.service(&self.namespace, name, endpoints));
     }
 
     /// A connection without TLS.
@@ -89,7 +71,7 @@ impl Stage {
         Client::http(self.penstock.http())
     }
 
-    /// A TLS connection that trusts the stage's authority.
+    /// A TLS connection that trusts the authority of the stage.
     #[track_caller]
     pub(crate) fn tls(&self, name: &str) -> Client {
         Client::https(self.penstock.https(), name, &self.config)
@@ -119,23 +101,12 @@ impl Stage {
     }
 }
 
-/// A backend that answers with its name, wherever it listens.
-pub(crate) fn pod(name: &'static str) -> RawBackend {
-    RawBackend::named_at(&pod_address().to_string(), name)
-}
-
-/// A backend that tells who it is by a number.
-pub(crate) fn numbered_pods(count: usize) -> Vec<RawBackend> {
-    let host = pod_address().to_string();
-    let answer = |number: usize| move |_: &_, _| vec![Step::Send(response(&number.to_string()))];
-    (0..count).map(|number| RawBackend::scripted_at(&host, answer(number))).collect()
-}
-
-/// An address that the API server accepts in an EndpointSlice, where loopback addresses are refused: this machine's own.
-/// Packets to it never leave the machine.
-pub(crate) fn pod_address() -> IpAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    // Connecting a UDP socket sends nothing: it only chooses the address to send from.
-    socket.connect(("203.0.113.1", 9)).expect("this machine needs an address besides 127.0.0.1");
-    socket.local_addr().unwrap().ip()
+/// Backends that answer with their number, once the gate is open.
+pub(crate) fn numbered_backends(count: usize, gate: &Gate) -> Vec<RawBackend> {
+    let host = own_address().to_string();
+    let numbered = |number: usize| {
+        let steps = vec![Step::Wait(gate.clone()), Step::Send(response(&number.to_string()))];
+        RawBackend::scripted_at(&host, move |_, _| steps.clone())
+    };
+    (0..count).map(numbered).collect()
 }

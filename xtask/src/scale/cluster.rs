@@ -21,6 +21,7 @@ use test_cluster::Cluster;
 use tokio::runtime::Runtime;
 
 use super::objects::{self, NAMESPACE};
+use super::outage;
 use super::penstock::Penstock;
 use super::probe::{self, Probe};
 use super::times::Times;
@@ -38,7 +39,7 @@ const REST: Duration = Duration::from_secs(30);
 
 /// Makes the objects, serves them and prints what was measured.
 pub(super) fn run(ingresses: usize, changes: usize) -> Outcome {
-    let cluster = Cluster::start_with(&build::ensure()?, &test_cluster::Options::default())?;
+    let mut cluster = Cluster::start_with(&build::ensure()?, &test_cluster::Options::default())?;
     let runtime = runtime()?;
     let client = runtime.block_on(client(&cluster))?;
     let backend = probe::backend()?;
@@ -62,6 +63,10 @@ pub(super) fn run(ingresses: usize, changes: usize) -> Outcome {
     let rate = (churn.written() - before) as f64 / begin.elapsed().as_secs_f64();
     churn.stop()?;
     println!("(EndpointSlices churned at {rate:.0}/s meanwhile)");
+    super::tell_memory(&penstock, "after the changes")?;
+    // The last host that was made, and that is served in plaintext.
+    let host = new_host("churn", changes.saturating_sub(1));
+    outage::run(&mut cluster, &penstock, &host)?;
     super::tell_memory(&penstock, "at the end")
 }
 
@@ -167,6 +172,11 @@ impl Measure<'_> {
     {
         self.runtime.block_on(create::<K>(self.client, object))
     }
+}
+
+/// The host of an Ingress that comes while Penstock runs.
+fn new_host(name: &str, change: usize) -> String {
+    format!("new-{name}-{change}.example.com")
 }
 
 /// What a kubelet writes every ten seconds.

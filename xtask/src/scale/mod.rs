@@ -3,6 +3,7 @@
 mod cluster;
 mod directory;
 mod objects;
+mod outage;
 mod penstock;
 mod probe;
 mod times;
@@ -16,7 +17,8 @@ pub(crate) struct Arguments {
     /// Ingresses, each with a Service, an EndpointSlice and a Secret of its own.
     #[arg(long, default_value_t = 5000)]
     ingresses: usize,
-    /// On a real API server instead of in a directory: propagation, memory and CPU at rest.
+    /// On a real API server instead of in a directory: propagation, memory, CPU at rest, and a
+    /// minute without the API server.
     #[arg(long)]
     cluster: bool,
     /// How many changes of a kind are measured, with --cluster.

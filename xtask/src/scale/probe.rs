@@ -22,7 +22,7 @@ impl Probe {
     }
 
     /// The status of a response to `GET /`.
-    fn status(&mut self, host: &str) -> Outcome<u16> {
+    pub(super) fn status(&mut self, host: &str) -> Outcome<u16> {
         write!(self.0, "GET / HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n")?;
         let mut received = Vec::new();
         let mut buffer = [0; 4096];

@@ -5,10 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::IngressBackend;
 
+use super::held::{HeldPort, HeldService, HeldSlice};
 use super::names::{is_label, shown};
 use super::reason;
 use crate::objects::NamespacedName;
@@ -124,23 +123,23 @@ pub(super) fn parse_reference(
     }
 }
 
-/// Resolves a backend against its Service and the Service's slices.
+/// Resolves a backend against its Service and the Service's slices, which come with their names.
 pub(super) fn resolve<'a>(
     key: &BackendKey,
-    service: Option<&Service>,
-    slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+    service: Option<&HeldService>,
+    slices: impl Iterator<Item = (&'a NamespacedName, &'a HeldSlice)>,
 ) -> Resolved {
     let mut notes = Vec::new();
-    let external = service.is_some_and(is_external);
-    let result = match (&key.port, service) {
-        (PortRef::Refused, _) => Ok(Vec::new()),
-        (_, None) => Err(problem(
+    let external = service.and_then(|service| service.external.as_deref());
+    let result = match (&key.port, service, external) {
+        (PortRef::Refused, ..) => Ok(Vec::new()),
+        (_, None, _) => Err(problem(
             reason::SERVICE_NOT_FOUND,
             ".service.name",
             format!("Service {} does not exist; requests are answered 503 until it does", key.service),
         )),
-        (_, Some(service)) if external => external_endpoints(key, service),
-        (_, Some(service)) => {
+        (_, Some(service), Some(target)) => external_endpoints(key, service, target),
+        (_, Some(service), None) => {
             find_port(key, service).map(|port| endpoints(port, slices, &mut notes).into_iter().collect())
         }
     };
@@ -153,34 +152,29 @@ pub(super) fn resolve<'a>(
         label: Arc::from(key.to_string()),
         endpoints: endpoints.into(),
     };
-    Resolved { backend, problem, external, notes }
+    Resolved { backend, problem, external: external.is_some(), notes }
 }
 
 fn problem(reason: &'static str, field: &'static str, message: String) -> BackendProblem {
     BackendProblem { reason, field, message }
 }
 
-fn is_external(service: &Service) -> bool {
-    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
-}
-
-fn find_port<'s>(key: &BackendKey, service: &'s Service) -> Result<&'s ServicePort, BackendProblem> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let wanted = |port: &&ServicePort| match &key.port {
-        PortRef::Number(number) => port.port == i32::from(*number),
+fn find_port<'s>(key: &BackendKey, service: &'s HeldService) -> Result<&'s HeldPort, BackendProblem> {
+    let ports = &service.ports;
+    let wanted = |port: &&HeldPort| match &key.port {
+        PortRef::Number(number) => port.number == i32::from(*number),
         PortRef::Name(name) => port.name.as_deref() == Some(&**name),
         PortRef::Refused => false,
     };
     // One number may be open for TCP and for UDP: take the one that HTTP can use.
-    let is_tcp = |port: &&ServicePort| matches!(port.protocol.as_deref(), None | Some("TCP" | ""));
-    match ports.iter().filter(wanted).find(is_tcp).or_else(|| ports.iter().find(wanted)) {
+    match ports.iter().filter(wanted).find(|port| port.tcp).or_else(|| ports.iter().find(wanted)) {
         None => {
             let known: Vec<_> = ports.iter().take(10).map(describe).collect();
             let message =
                 format!("Service {} has no such port; its ports are: {}", key.service, known.join(", "));
             Err(problem(reason::PORT_NOT_FOUND, ".service.port", message))
         }
-        Some(port) if !is_tcp(&port) => {
+        Some(port) if !port.tcp => {
             let message = format!("port {} of Service {} is not a TCP port", describe(port), key.service);
             Err(problem(reason::PORT_PROTOCOL, ".service.port", message))
         }
@@ -188,37 +182,38 @@ fn find_port<'s>(key: &BackendKey, service: &'s Service) -> Result<&'s ServicePo
     }
 }
 
-fn describe(port: &ServicePort) -> String {
+fn describe(port: &HeldPort) -> String {
     match port.name.as_deref() {
-        Some(name) if is_label(name) => format!("{} ({name})", port.port),
-        _ => port.port.to_string(),
+        Some(name) if is_label(name) => format!("{} ({name})", port.number),
+        _ => port.number.to_string(),
     }
 }
 
 /// The addresses of all slices for one Service port: those that are ready or, if none is, those that still serve while
 /// they terminate. That is the choice of kube-proxy (`CategorizeEndpoints` in its `topology.go`), without topology.
 fn endpoints<'a>(
-    port: &ServicePort,
-    slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+    port: &HeldPort,
+    slices: impl Iterator<Item = (&'a NamespacedName, &'a HeldSlice)>,
     notes: &mut Vec<Finding>,
 ) -> BTreeSet<Endpoint> {
+    let port_name = port.name.as_deref().unwrap_or_default();
     let (mut ready, mut terminating) = (BTreeSet::new(), BTreeSet::new());
-    for slice in slices {
-        for number in slice_ports(slice, port) {
-            for (at, endpoint) in slice.endpoints.iter().flatten().enumerate() {
-                let (is_ready, serves_terminating) = conditions(endpoint);
-                if !is_ready && !serves_terminating {
+    for (name, slice) in slices {
+        // The target ports have the Service port's name.
+        for (_, number) in slice.ports.iter().filter(|(name, _)| **name == *port_name) {
+            for (at, endpoint) in slice.endpoints.iter().enumerate() {
+                if !endpoint.ready && !endpoint.serves_terminating {
                     continue;
                 }
-                match address(slice, endpoint) {
+                match &endpoint.address {
                     Ok(ip) => {
-                        let set = if is_ready { &mut ready } else { &mut terminating };
-                        set.insert(Endpoint { address: SocketAddr::new(ip, number) });
+                        let set = if endpoint.ready { &mut ready } else { &mut terminating };
+                        set.insert(Endpoint { address: SocketAddr::new(*ip, *number) });
                     }
                     Err(message) if notes.len() < MAX_NOTES => {
-                        let slice = shown(slice.metadata.name.as_deref().unwrap_or_default());
+                        let slice = shown(&name.name);
                         let field = format!("EndpointSlice {slice}: endpoints[{at}].addresses[0]");
-                        notes.push(Finding::warning(reason::ENDPOINT_INVALID, field, message));
+                        notes.push(Finding::warning(reason::ENDPOINT_INVALID, field, &**message));
                     }
                     Err(_) => {}
                 }
@@ -226,44 +221,6 @@ fn endpoints<'a>(
         }
     }
     if ready.is_empty() { terminating } else { ready }
-}
-
-/// The target ports of a slice for a Service port: they have the Service port's name; empty and absent are the same.
-fn slice_ports(slice: &EndpointSlice, port: &ServicePort) -> impl Iterator<Item = u16> {
-    let name = port.name.as_deref().unwrap_or_default();
-    let named = slice.ports.iter().flatten().filter(move |p| p.name.as_deref().unwrap_or_default() == name);
-    let tcp = named.filter(|p| matches!(p.protocol.as_deref(), None | Some("TCP" | "")));
-    tcp.filter_map(|p| u16::try_from(p.port?).ok()).filter(|&number| number != 0)
-}
-
-/// Whether an endpoint is ready, and whether it serves while it terminates. Absent conditions mean ready, serving and
-/// not terminating (EndpointSlice API reference).
-fn conditions(endpoint: &SliceEndpoint) -> (bool, bool) {
-    let conditions = endpoint.conditions.as_ref();
-    let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
-    let serving = conditions.and_then(|c| c.serving).unwrap_or(true);
-    let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
-    (ready, serving && terminating)
-}
-
-/// The address of an endpoint. The API gives no meaning to any address after the first.
-fn address(slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Result<IpAddr, String> {
-    let Some(written) = endpoint.addresses.first() else {
-        return Err("the endpoint has no address and is left out".to_owned());
-    };
-    let ip: IpAddr =
-        written.parse().map_err(|_| format!("{} is not an IP address and is left out", shown(written)))?;
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-    if slice.address_type != family {
-        return Err(format!(
-            "{ip} is not of the slice's addressType {} and is left out",
-            shown(&slice.address_type)
-        ));
-    }
-    if ip.is_unspecified() || ip.is_multicast() {
-        return Err(format!("{ip} is not the address of one host and is left out"));
-    }
-    Ok(ip)
 }
 
 /// What is wrong with a backend that reaches outside the cluster, for a class that does not allow it.
@@ -276,11 +233,13 @@ pub(super) fn external_refused(key: &BackendKey, class: &str) -> BackendProblem 
 }
 
 /// An ExternalName that is an IP address. A name would have to be resolved while requests wait for it, and is refused.
-fn external_endpoints(key: &BackendKey, service: &Service) -> Result<Vec<Endpoint>, BackendProblem> {
+fn external_endpoints(
+    key: &BackendKey,
+    service: &HeldService,
+    target: &str,
+) -> Result<Vec<Endpoint>, BackendProblem> {
     let refused = |message| Err(problem(reason::EXTERNAL_NAME_REFUSED, ".service.name", message));
     let name = &key.service;
-    let spec = service.spec.as_ref();
-    let target = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
     let Ok(ip) = target.parse::<IpAddr>() else {
         return refused(format!(
             "Service {name} points to {}, which is not an IP address; use a Service without selector and an EndpointSlice",
@@ -296,10 +255,9 @@ fn external_endpoints(key: &BackendKey, service: &Service) -> Result<Vec<Endpoin
             "Service {name} points to {ip}, an address of the node itself or of no single host"
         ));
     }
-    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let number = match &key.port {
-        PortRef::Number(number) if ports.is_empty() => *number,
-        _ => u16::try_from(find_port(key, service)?.port).unwrap_or_default(),
+        PortRef::Number(number) if service.ports.is_empty() => *number,
+        _ => u16::try_from(find_port(key, service)?.number).unwrap_or_default(),
     };
     Ok(vec![Endpoint { address: SocketAddr::new(ip, number) }])
 }

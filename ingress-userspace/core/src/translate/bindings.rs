@@ -27,7 +27,7 @@ impl Translator {
             }
             match new.as_ref().and_then(HostTls::secret) {
                 Some(secret) => {
-                    self.bound.entry(secret.clone()).or_default().insert(host.clone());
+                    self.bound.entry(secret.clone()).or_default().insert(&host);
                     self.stale.identities.insert(secret.clone());
                 }
                 None => {

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::class::{Classes, Parameters};
+use super::held::Held;
 use super::proxy_class::ProxyClasses;
-use crate::objects::{NamespacedName, ObjectSet};
+use crate::objects::NamespacedName;
 use crate::settings::{Settings, TlsPolicy};
 use crate::table::{Class, ClassId, ClassSlots, Identity};
 
@@ -84,7 +85,7 @@ impl ClassTable {
     }
 
     /// Takes over the classes as they are now. Returns those whose traits changed.
-    pub(super) fn update(&mut self, classes: &Classes, objects: &ObjectSet) -> BTreeSet<Arc<str>> {
+    pub(super) fn update(&mut self, classes: &Classes, objects: &Held) -> BTreeSet<Arc<str>> {
         let named = classes.ours.values().filter_map(|parameters| match parameters {
             Parameters::ProxyClass(name) => Some(Arc::clone(name)),
             _ => None,

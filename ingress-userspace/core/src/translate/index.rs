@@ -3,36 +3,47 @@
 use std::collections::BTreeMap;
 
 use crate::objects::NamespacedName;
+use crate::table::HostKey;
 
-/// A sorted set of names. Nearly all hold one: a list takes a third of the memory of a tree.
-#[derive(Default)]
-pub(super) struct NameSet(Vec<NamespacedName>);
+/// A sorted set. Nearly all hold one element: a list takes a third of the memory of a tree.
+pub(super) struct Few<T>(Vec<T>);
 
-impl NameSet {
-    pub(super) fn insert(&mut self, name: &NamespacedName) {
-        if let Err(at) = self.0.binary_search(name) {
+/// A set of names of objects.
+pub(super) type NameSet = Few<NamespacedName>;
+/// A set of hosts.
+pub(super) type HostSet = Few<HostKey>;
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Ord + Clone> Few<T> {
+    pub(super) fn insert(&mut self, element: &T) {
+        if let Err(at) = self.0.binary_search(element) {
             if self.0.is_empty() {
                 self.0.reserve_exact(1);
             }
-            self.0.insert(at, name.clone());
+            self.0.insert(at, element.clone());
         }
     }
 
-    pub(super) fn remove(&mut self, name: &NamespacedName) {
-        if let Ok(at) = self.0.binary_search(name) {
+    pub(super) fn remove(&mut self, element: &T) {
+        if let Ok(at) = self.0.binary_search(element) {
             self.0.remove(at);
         }
     }
 
-    pub(super) fn contains(&self, name: &NamespacedName) -> bool {
-        self.0.binary_search(name).is_ok()
+    pub(super) fn contains(&self, element: &T) -> bool {
+        self.0.binary_search(element).is_ok()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &NamespacedName> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 }

@@ -22,6 +22,7 @@ mod class_updates;
 mod conflict;
 mod demand;
 mod expiry;
+mod held;
 mod identity;
 mod index;
 mod ingress;

@@ -10,14 +10,14 @@ use super::backend::{BackendKey, resolve};
 use super::class::Classes;
 use super::class_table::ClassTable;
 use super::conflict::{Findings, HostTls, settle_host};
-use super::index::{Index, NameSet};
+use super::held::Held;
+use super::index::{HostSet, Index, NameSet};
 use super::ingress::{Draft, is_acme_solver, read};
-use super::marks::SERVICE_NAME;
 use super::reports::Reports;
 use super::secrets::{News, Secrets};
 use super::slots::{Outcome, Slots};
 use super::{SecretDemand, TranslateOptions};
-use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey, ObjectSet};
+use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use crate::report::ObjectReport;
 use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
 
@@ -31,7 +31,7 @@ pub struct Translator {
     keys: &'static dyn KeyProvider,
     /// Whether Secrets come only when they are demanded. Then none is kept.
     on_demand: bool,
-    pub(super) objects: ObjectSet,
+    pub(super) objects: Held,
     pub(super) classes: Classes,
     pub(super) class_table: ClassTable,
     /// The Secret of each class' default certificate.
@@ -49,7 +49,7 @@ pub struct Translator {
     slices: Index<NamespacedName>,
     pub(super) tls: BTreeMap<HostKey, HostTls>,
     /// The hosts that each Secret serves.
-    pub(super) bound: BTreeMap<NamespacedName, BTreeSet<HostKey>>,
+    pub(super) bound: BTreeMap<NamespacedName, HostSet>,
     pub(super) host_findings: BTreeMap<HostKey, Findings>,
     pub(super) tls_findings: BTreeMap<HostKey, Findings>,
     pub(super) reports: Reports,
@@ -102,7 +102,7 @@ impl Translator {
             options,
             keys,
             on_demand: false,
-            objects: ObjectSet::default(),
+            objects: Held::default(),
             classes: Classes::default(),
             class_table,
             class_certificates: BTreeMap::new(),
@@ -223,21 +223,21 @@ impl Translator {
             }
             Kind::Service => {
                 let after = matches!(new, Some(Object::Service(new)) if is_acme_solver(&new.metadata));
-                if after != is_solver(&self.objects, name) {
+                if after != self.objects.is_solver(name) {
                     self.stale.ingresses.extend(self.service_users.get(name).cloned());
                 }
                 self.stale.services.insert(name.clone());
             }
             Kind::EndpointSlice => {
-                if let Some(service) = slice_service(&self.objects, name) {
+                if let Some(service) = self.objects.slice_service(name) {
                     self.slices.unlink(&service, name);
                     self.stale.services.insert(service);
                 }
             }
         }
-        self.objects.apply(change);
+        self.objects.apply(name.clone(), change);
         if key.kind == Kind::EndpointSlice
-            && let Some(service) = slice_service(&self.objects, name)
+            && let Some(service) = self.objects.slice_service(name)
         {
             self.slices.link(&service, name);
             self.stale.services.insert(service);
@@ -250,7 +250,7 @@ impl Translator {
             if name == NamespacedName::default() {
                 continue;
             }
-            let solver = |service: &NamespacedName| is_solver(&self.objects, service);
+            let solver = |service: &NamespacedName| self.objects.is_solver(service);
             let draft = self.objects.ingresses.get(&name).and_then(|ingress| {
                 let class = self.class_table.traits(self.classes.select(ingress)?)?;
                 Some(read(&name, ingress, class, &solver))
@@ -339,9 +339,9 @@ impl Translator {
             self.stale.backends.extend(self.slots.of_service(&service).map(|(key, _)| key.clone()));
         }
         for key in mem::take(&mut self.stale.backends) {
-            let service = self.objects.services.get(&key.service).map(|service| &**service);
+            let service = self.objects.services.get(&key.service);
             let names = self.slices.get(&key.service);
-            let slices = names.filter_map(|name| self.objects.endpoint_slices.get(name));
+            let slices = names.filter_map(|name| Some((name, self.objects.slices.get(name)?)));
             let resolved = resolve(&key, service, slices);
             if self.slots.put(&key, resolved) == Outcome::Status {
                 self.mark_backend(&key);
@@ -417,16 +417,6 @@ fn news(change: &Change) -> Option<News> {
         Change::Delete(_) => Some(News::Absent),
         Change::Withheld(_, why) => Some(News::Withheld(Arc::clone(why))),
     }
-}
-
-fn is_solver(objects: &ObjectSet, service: &NamespacedName) -> bool {
-    objects.services.get(service).is_some_and(|service| is_acme_solver(&service.metadata))
-}
-
-/// The Service that a slice belongs to.
-fn slice_service(objects: &ObjectSet, slice: &NamespacedName) -> Option<NamespacedName> {
-    let labels = objects.endpoint_slices.get(slice)?.metadata.labels.as_ref()?;
-    Some(NamespacedName::new(Arc::clone(&slice.namespace), labels.get(SERVICE_NAME)?.as_str()))
 }
 
 pub(super) fn users_of<'d>(

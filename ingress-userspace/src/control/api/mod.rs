@@ -53,6 +53,9 @@ const GAP: Duration = Duration::from_millis(5);
 const FIRST_SECRETS: usize = 256;
 /// How long such a batch may take.
 const FIRST_SECRETS_GAP: Duration = Duration::from_millis(500);
+/// At the start, other objects are told when they are this many: what is told is made smaller and not kept here, so that
+/// not all objects are in memory twice.
+const FIRST_OBJECTS: usize = 1000;
 
 /// Which namespaces are watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,7 +198,8 @@ impl ApiSource {
     /// When the next batch is due; `None` if there is nothing to tell.
     fn due(&self) -> Option<Instant> {
         let is_news = self.news || self.tells_start || !self.pending.is_empty();
-        if !is_news || !self.is_tried() {
+        let is_much = self.pending.others() >= FIRST_OBJECTS || self.pending.secrets() >= FIRST_SECRETS;
+        if !is_news || !(self.is_tried() || is_much) {
             return None;
         }
         let gap = match &self.start {

@@ -30,6 +30,11 @@ impl Pending {
         self.secrets
     }
 
+    /// How many of the changes are about other objects.
+    pub(super) fn others(&self) -> usize {
+        self.changes.len() - self.secrets
+    }
+
     pub(super) fn take(&mut self) -> Vec<Change> {
         self.secrets = 0;
         std::mem::take(&mut self.changes).into_values().collect()

@@ -61,10 +61,8 @@ impl ApiSink {
         addresses: &[Address],
     ) -> Result<Written, WriteError> {
         let entries: Vec<_> = addresses.iter().map(Address::entry).collect();
-        // A status without the field gives the field up.
-        let status =
-            if entries.is_empty() { json!({}) } else { json!({"loadBalancer": {"ingress": entries}}) };
-        let patch = document(Kind::Ingress, ingress, uid, &status);
+        let status = (!entries.is_empty()).then(|| json!({"loadBalancer": {"ingress": entries}}));
+        let patch = document(Kind::Ingress, ingress, uid, status);
         let api: Api<IngressShell> = Api::namespaced(self.client.clone(), &ingress.namespace);
         let written = api.patch_status(&ingress.name, &self.apply(), &Patch::Apply(&patch)).await;
         let shell = written.map_err(|error| api_error::read(error, INGRESS_STATUS))?;
@@ -76,17 +74,20 @@ impl ApiSink {
         kind: Kind,
         name: &NamespacedName,
         uid: &str,
-        condition: &Condition,
+        condition: Option<&Condition>,
     ) -> Result<Written, WriteError> {
         let (resource, permission) = api_resource(kind);
-        let patch = document(kind, name, uid, &json!({ "conditions": [condition] }));
+        let status = condition.map(|condition| {
+            json!({"conditions": [condition], "observedGeneration": condition.observed_generation})
+        });
+        let patch = document(kind, name, uid, status);
         let api: Api<DynamicObject> = match &*name.namespace {
             "" => Api::all_with(self.client.clone(), &resource),
             namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
         };
         let written = api.patch_status(&name.name, &self.apply(), &Patch::Apply(&patch)).await;
         let object = written.map_err(|error| api_error::read(error, permission))?;
-        Ok(Written::Status(condition_held(&object)))
+        Ok(Written::Status(condition_held(&object, &self.manager)))
     }
 
     async fn event(&self, event: &Event) -> Result<Written, WriteError> {
@@ -148,7 +149,7 @@ impl StatusSink for ApiSink {
         match write {
             Write::Addresses { ingress, uid, addresses } => self.addresses(ingress, uid, addresses).await,
             Write::Condition { kind, name, uid, condition } => {
-                self.condition(*kind, name, uid, condition).await
+                self.condition(*kind, name, uid, condition.as_ref()).await
             }
             Write::Event(event) => self.event(event).await,
         }
@@ -177,13 +178,18 @@ impl StatusSink for ApiSink {
     }
 }
 
-/// What is applied: the uid is there so that another object of the name is left alone.
-fn document(kind: Kind, name: &NamespacedName, uid: &str, status: &Value) -> Value {
+/// What is applied: the uid is there so that another object of the name is left alone. Without a status, all that is ours
+/// of it is given up.
+fn document(kind: Kind, name: &NamespacedName, uid: &str, status: Option<Value>) -> Value {
     let mut metadata = json!({"name": &*name.name, "uid": uid});
     if !name.namespace.is_empty() {
         metadata["namespace"] = json!(&*name.namespace);
     }
-    json!({"apiVersion": api_version(kind), "kind": kind.as_str(), "metadata": metadata, "status": status})
+    let mut document = json!({"apiVersion": api_version(kind), "kind": kind.as_str(), "metadata": metadata});
+    if let Some(status) = status {
+        document["status"] = status;
+    }
+    document
 }
 
 fn told_event(event: &ApiEvent) -> Option<ToldEvent> {

@@ -152,7 +152,7 @@ impl EventBook {
                     let ago = wall.saturating_sub(told.at);
                     self.standings.told(event, now + TOLD_AGAIN.saturating_sub(ago));
                 }
-                None => self.standings.tell(event, false, now + TOLD_AGAIN),
+                None => self.standings.tell(event, false, now),
             }
         }
         if warned_last(&past, report, uid) {

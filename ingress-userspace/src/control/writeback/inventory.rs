@@ -17,8 +17,6 @@ pub struct Held {
     pub uid: Arc<str>,
     /// `metadata.resourceVersion`
     pub version: String,
-    /// `metadata.generation`
-    pub generation: i64,
     /// Whether Penstock has written to the status, and nobody has written over it.
     pub owned: bool,
     /// What stands there.
@@ -142,7 +140,7 @@ mod tests {
 
     fn held(uid: &str, version: &str) -> Held {
         let status = HeldStatus::Addresses(Some(Vec::new()));
-        Held { uid: Arc::from(uid), version: version.to_owned(), generation: 1, owned: false, status }
+        Held { uid: Arc::from(uid), version: version.to_owned(), owned: false, status }
     }
 
     #[test]

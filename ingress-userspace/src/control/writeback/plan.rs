@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ingress_core::objects::ObjectKey;
+use ingress_core::proxy_class::ACCEPTED;
 use ingress_core::report::{ObjectReport, Severity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::address::Address;
 use super::inventory::{Held, HeldStatus};
-use super::shell::ACCEPTED;
 use super::sink::Write;
 use super::time::time;
 use crate::text::cut;
@@ -38,30 +38,40 @@ pub(super) fn addresses(
     }
 }
 
-/// The condition `Accepted` of an object that has a report. `wall` is the time since the epoch.
-pub(super) fn condition(report: &ObjectReport, held: &Held, wall: Duration) -> Option<Write> {
+/// The condition `Accepted` of an object; what has no report is not used by us. `wall` is the time since the epoch.
+pub(super) fn condition(
+    object: &ObjectKey,
+    report: Option<&ObjectReport>,
+    held: &Held,
+    wall: Duration,
+) -> Option<Write> {
     let HeldStatus::Condition(there) = &held.status else { return None };
-    // Findings are sorted by severity, the gravest last.
-    let worst = report.findings.iter().rev().find(|finding| finding.severity > Severity::Info);
-    let status = if report.accepted() { "True" } else { "False" };
-    let messages = report.findings.iter().rev().filter(|finding| finding.severity > Severity::Info);
-    let messages: Vec<String> =
-        messages.map(|finding| format!("{}: {}", finding.field, finding.message)).collect();
-    let since =
-        there.as_ref().filter(|there| there.status == status).map(|there| there.last_transition_time.clone());
-    let condition = Condition {
-        type_: ACCEPTED.to_owned(),
-        status: status.to_owned(),
-        reason: worst.map_or(ACCEPTED, |finding| finding.reason).to_owned(),
-        message: cut(messages.join("; "), LONGEST_MESSAGE),
-        observed_generation: Some(held.generation).filter(|generation| *generation > 0),
-        last_transition_time: since.or_else(|| time(wall))?,
-    };
-    (there.as_deref() != Some(&condition)).then(|| Write::Condition {
-        kind: report.object.kind,
-        name: report.object.name.clone(),
+    let write = |condition: Option<Condition>| Write::Condition {
+        kind: object.kind,
+        name: object.name.clone(),
         uid: held.uid.to_string(),
         condition,
+    };
+    let Some(report) = report else { return held.owned.then(|| write(None)) };
+    let condition = verdict(report, there.as_deref(), wall)?;
+    (there.as_deref() != Some(&condition)).then(|| write(Some(condition)))
+}
+
+/// What a report comes to. A condition that is there and says the same keeps its time.
+fn verdict(report: &ObjectReport, there: Option<&Condition>, wall: Duration) -> Option<Condition> {
+    // Findings are sorted by severity, the gravest last.
+    let grave = || report.findings.iter().rev().filter(|finding| finding.severity > Severity::Info);
+    let status = if report.accepted() { "True" } else { "False" };
+    let messages: Vec<String> =
+        grave().map(|finding| format!("{}: {}", finding.field, finding.message)).collect();
+    let since = there.filter(|there| there.status == status).map(|there| there.last_transition_time.clone());
+    Some(Condition {
+        type_: ACCEPTED.to_owned(),
+        status: status.to_owned(),
+        reason: grave().next().map_or(ACCEPTED, |finding| finding.reason).to_owned(),
+        message: cut(messages.join("; "), LONGEST_MESSAGE),
+        observed_generation: report.generation,
+        last_transition_time: since.or_else(|| time(wall))?,
     })
 }
 
@@ -78,7 +88,7 @@ mod tests {
     }
 
     fn held(owned: bool, status: HeldStatus) -> Held {
-        Held { uid: Arc::from("u"), version: "1".to_owned(), generation: 3, owned, status }
+        Held { uid: Arc::from("u"), version: "1".to_owned(), owned, status }
     }
 
     fn planned(there: &[&str], owned: bool, wanted: bool, known: Option<&[&str]>) -> Option<Vec<String>> {
@@ -115,40 +125,44 @@ mod tests {
         assert_eq!(planned(&ip, false, false, Some(&ip)), None);
     }
 
+    /// What is written of a report, if anything.
+    fn written(findings: Vec<Finding>, there: Option<&Condition>, wall: u64) -> Option<Condition> {
+        let key = key(Kind::ProxyClass);
+        let report = ObjectReport::new(key.clone(), findings).at_generation(Some(3));
+        let held = held(true, HeldStatus::Condition(there.cloned().map(Box::new)));
+        match condition(&key, Some(&report), &held, Duration::from_secs(wall))? {
+            Write::Condition { condition, .. } => condition,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_condition_says_what_is_worst_and_keeps_its_time() {
-        let findings = vec![
-            Finding::warning("Slight", "spec.a", "a is odd"),
-            Finding::refused("Grave", "spec.b", "b is wrong"),
-        ];
-        let wall = Duration::from_secs(1_000);
-        let refused = ObjectReport::new(key(Kind::IngressClass), findings);
-        let empty = held(false, HeldStatus::Condition(None));
-        let Some(Write::Condition { condition: first, .. }) = condition(&refused, &empty, wall) else {
-            panic!("nothing stands there")
+        let findings = || {
+            let slight = Finding::warning("Slight", "spec.a", "a is odd");
+            vec![slight, Finding::refused("Grave", "spec.b", "b is wrong")]
         };
+        let first = written(findings(), None, 1_000).unwrap();
         assert_eq!((first.status.as_str(), first.reason.as_str()), ("False", "Grave"));
         assert_eq!(first.message, "spec.b: b is wrong; spec.a: a is odd");
         assert_eq!(first.observed_generation, Some(3));
+        assert_eq!(written(findings(), Some(&first), 2_000), None);
 
-        let stands = held(true, HeldStatus::Condition(Some(Box::new(first.clone()))));
-        assert_eq!(condition(&refused, &stands, wall * 2), None);
-
-        let warned = vec![Finding::refused("Other", "spec.c", "c is wrong")];
-        let other = ObjectReport::new(key(Kind::IngressClass), warned);
-        let Some(Write::Condition { condition: second, .. }) = condition(&other, &stands, wall * 2) else {
-            panic!("it says something else")
-        };
+        let second = written(vec![Finding::refused("Other", "spec.c", "c")], Some(&first), 2_000).unwrap();
         assert_eq!(second.last_transition_time, first.last_transition_time, "the status is the same");
-
-        let good = ObjectReport::new(key(Kind::IngressClass), Vec::new());
-        let Some(Write::Condition { condition: third, .. }) = condition(&good, &stands, wall * 2) else {
-            panic!("it is accepted now")
-        };
-        assert_eq!(
-            (third.status.as_str(), third.reason.as_str(), third.message.as_str()),
-            ("True", "Accepted", "")
-        );
+        let third = written(Vec::new(), Some(&second), 2_000).unwrap();
+        assert_eq!((third.status.as_str(), third.reason.as_str()), ("True", "Accepted"));
+        assert_eq!(third.message, "");
         assert_ne!(third.last_transition_time, first.last_transition_time);
+    }
+
+    #[test]
+    fn a_condition_of_what_we_do_not_use_any_more_is_taken_back_if_it_is_ours() {
+        let key = key(Kind::ProxyClass);
+        let ours = held(true, HeldStatus::Condition(None));
+        let taken_back = condition(&key, None, &ours, Duration::ZERO);
+        assert!(matches!(taken_back, Some(Write::Condition { condition: None, .. })));
+        let other = held(false, HeldStatus::Condition(None));
+        assert_eq!(condition(&key, None, &other, Duration::ZERO), None);
     }
 }

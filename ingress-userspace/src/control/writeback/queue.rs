@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// An object that has to be written again this soon after a write counts as a failure: two writers may fight about it.
+/// The same that has to be written again this soon counts as a failure: somebody else writes something else there.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// Objects to look at. Each waits or runs at most once; what is added meanwhile is looked at again.
@@ -25,8 +25,8 @@ struct Trouble {
     /// Failures, and writes that did not last.
     strikes: u32,
     last: Instant,
-    /// Whether the last turn wrote it.
-    written: bool,
+    /// What the last turn wrote.
+    written: Option<u64>,
 }
 
 impl Trouble {
@@ -46,8 +46,8 @@ impl Trouble {
 pub(super) enum Turn {
     /// Nothing had to be written.
     Nothing,
-    /// It was written.
-    Written,
+    /// This was written, as a hash.
+    Written(u64),
     /// It has to be tried again, not before this time has passed.
     Failed(Duration),
 }
@@ -98,12 +98,14 @@ impl<K: Ord + Clone> WorkQueue<K> {
         let lately = self.troubles.get(key).filter(|trouble| now < trouble.forgotten());
         let strikes = match (turn, lately) {
             (Turn::Nothing, _) => None,
-            (Turn::Written, Some(trouble)) if trouble.written => Some(trouble.strikes.saturating_add(1)),
-            (Turn::Written, _) => Some(0),
+            (Turn::Written(new), Some(trouble)) if trouble.written == Some(new) => {
+                Some(trouble.strikes.saturating_add(1))
+            }
+            (Turn::Written(_), _) => Some(0),
             (Turn::Failed(_), lately) => Some(lately.map_or(0, |trouble| trouble.strikes).saturating_add(1)),
         };
         if let Some(strikes) = strikes {
-            let written = turn == Turn::Written;
+            let written = if let Turn::Written(new) = turn { Some(new) } else { None };
             self.troubles.insert(key.clone(), Trouble { strikes, last: now, written });
         }
         if let Turn::Failed(at_least) = turn {
@@ -130,7 +132,8 @@ impl<K: Ord + Clone> WorkQueue<K> {
 }
 
 fn backoff(strikes: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << strikes.min(16)).min(LONGEST_WAIT)
+    let Some(doublings) = strikes.checked_sub(1) else { return Duration::ZERO };
+    FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -167,7 +170,7 @@ mod tests {
             waits.push((queue.ready().unwrap() - now).as_secs());
             now = queue.ready().unwrap();
         }
-        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
         queue.next(now).unwrap();
         queue.done(&"a", Turn::Nothing, now, 0.0);
         assert_eq!(queue.len(), 0);
@@ -186,9 +189,20 @@ mod tests {
             now = queue.ready().unwrap().max(now);
             queue.next(now).unwrap();
             writes += 1;
-            queue.done(&"a", Turn::Written, now, 0.0);
+            queue.done(&"a", Turn::Written(7), now, 0.0);
         }
         assert!(writes < 25, "{writes}");
+    }
+
+    #[test]
+    fn what_changes_often_is_written_as_often() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::new(now);
+        for what in 0..100 {
+            queue.add(&"a", now);
+            queue.next(now).unwrap();
+            queue.done(&"a", Turn::Written(what), now, 0.0);
+        }
     }
 
     #[test]

@@ -14,9 +14,6 @@ use super::event::api_version;
 use super::inventory::{Held, HeldStatus};
 use super::sink::Permission;
 
-/// The type of the one condition that Penstock writes.
-pub(super) const ACCEPTED: &str = "Accepted";
-
 /// An Ingress without its spec.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct IngressShell {
@@ -52,26 +49,25 @@ impl IngressShell {
         let balancer = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
         let entries = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
         let addresses = entries.iter().map(Address::of_entry).collect();
-        let managers = self.metadata.managed_fields.iter().flatten();
-        let mut ours = managers.filter(|entry| entry.manager.as_deref() == Some(manager));
-        let owned = ours.any(|entry| entry.subresource.as_deref() == Some("status"));
-        held(&self.metadata, owned, HeldStatus::Addresses(addresses))
+        held(&self.metadata, manager, HeldStatus::Addresses(addresses))
     }
 }
 
-/// What is compared of an object with conditions.
-pub(super) fn condition_held(object: &DynamicObject) -> Held {
+/// What is compared of an object with conditions. `manager` is the field manager that writes.
+pub(super) fn condition_held(object: &DynamicObject, manager: &str) -> Held {
     let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
     let mut read = conditions.into_iter().flatten().filter_map(|one| Condition::deserialize(one).ok());
-    let condition = read.find(|condition| condition.type_ == ACCEPTED).map(Box::new);
-    held(&object.metadata, condition.is_some(), HeldStatus::Condition(condition))
+    let condition = read.find(|condition| condition.type_ == proxy_class::ACCEPTED).map(Box::new);
+    held(&object.metadata, manager, HeldStatus::Condition(condition))
 }
 
-fn held(metadata: &ObjectMeta, owned: bool, status: HeldStatus) -> Held {
+fn held(metadata: &ObjectMeta, manager: &str, status: HeldStatus) -> Held {
+    let managers = metadata.managed_fields.iter().flatten();
+    let mut ours = managers.filter(|entry| entry.manager.as_deref() == Some(manager));
+    let owned = ours.any(|entry| entry.subresource.as_deref() == Some("status"));
     Held {
         uid: Arc::from(metadata.uid.as_deref().unwrap_or_default()),
         version: metadata.resource_version.clone().unwrap_or_default(),
-        generation: metadata.generation.unwrap_or_default(),
         owned,
         status,
     }

@@ -22,7 +22,7 @@ pub enum Write {
         /// The addresses.
         addresses: Vec<Address>,
     },
-    /// A condition in the status of an object that is ours.
+    /// The condition in the status of an object that is ours; without one, what is ours of the status is taken back.
     Condition {
         /// The kind of the object.
         kind: Kind,
@@ -31,7 +31,7 @@ pub enum Write {
         /// Its uid.
         uid: String,
         /// The condition.
-        condition: Condition,
+        condition: Option<Condition>,
     },
     /// An Event about an object.
     Event(Event),

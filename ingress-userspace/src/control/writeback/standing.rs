@@ -1,22 +1,31 @@
-//! The Events that stand, and when each is to be written: a bounded queue for now, and a schedule for later.
+//! The Events that stand, and when each is to be written: soon, by a bounded queue, and again later.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ingress_core::objects::ObjectKey;
 
 use super::event::Event;
 
 /// Events that wait to be written.
-pub(super) const MOST_WAITING: usize = 4096;
+const MOST_WAITING: usize = 4096;
+/// What is over again within this time is not told: objects that belong together are seldom applied in the best order.
+const SETTLING: Duration = Duration::from_secs(1);
+/// What was dropped is tried again after this time.
+const DROPPED: Duration = Duration::from_mins(30);
+
+type Schedule = BTreeSet<(Instant, ObjectKey, String)>;
 
 /// All Events that stand, by object and name.
 #[derive(Default)]
 pub(super) struct Standings {
     objects: BTreeMap<ObjectKey, Object>,
+    /// What is new, until it is certain to stand.
+    settling: Schedule,
     queue: VecDeque<(ObjectKey, String)>,
-    later: BTreeSet<(Instant, ObjectKey, String)>,
+    /// What is written again, or tried again.
+    later: Schedule,
     dropped: u64,
 }
 
@@ -41,6 +50,7 @@ pub(super) struct Standing {
 /// When it is written next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    Settling(Instant),
     Queued,
     Writing,
     At(Instant),
@@ -60,17 +70,17 @@ impl Standings {
         self.objects.get(object).into_iter().flat_map(|object| &object.events)
     }
 
-    /// Adds an Event that is to be written now. If too much waits already, it is dropped: for good if it is told once,
-    /// else until `retry`.
-    pub(super) fn tell(&mut self, event: Event, once: bool, retry: Instant) {
-        let full = self.queue.len() >= MOST_WAITING;
+    /// Adds an Event that is to be written soon. If too much waits already, it is dropped: for good if it is told once, else
+    /// it gets another chance.
+    pub(super) fn tell(&mut self, event: Event, once: bool, now: Instant) {
+        let full = self.waiting() >= MOST_WAITING;
         if full {
             self.dropped += 1;
             if !once {
-                self.insert(event, false, false, Turn::At(retry));
+                self.insert(event, false, false, Turn::At(now + DROPPED));
             }
         } else {
-            self.insert(event, once, false, Turn::Queued);
+            self.insert(event, once, false, Turn::Settling(now + SETTLING));
         }
     }
 
@@ -90,9 +100,9 @@ impl Standings {
 
     fn plan(&mut self, object: &ObjectKey, name: &str, turn: Turn) {
         match turn {
-            Turn::Queued => self.queue.push_back((object.clone(), name.to_owned())),
+            Turn::Settling(at) => drop(self.settling.insert((at, object.clone(), name.to_owned()))),
             Turn::At(at) => drop(self.later.insert((at, object.clone(), name.to_owned()))),
-            Turn::Writing => {}
+            Turn::Queued | Turn::Writing => {}
         }
     }
 
@@ -111,8 +121,10 @@ impl Standings {
         if object.events.is_empty() {
             self.objects.remove(key);
         }
-        if let Turn::At(at) = standing.turn {
-            self.later.remove(&(at, key.clone(), name.to_owned()));
+        match standing.turn {
+            Turn::Settling(at) => drop(self.settling.remove(&(at, key.clone(), name.to_owned()))),
+            Turn::At(at) => drop(self.later.remove(&(at, key.clone(), name.to_owned()))),
+            Turn::Queued | Turn::Writing => {}
         }
         Some(standing)
     }
@@ -127,12 +139,12 @@ impl Standings {
 
     /// The next Event to write.
     pub(super) fn next(&mut self, now: Instant) -> Option<&mut Standing> {
-        while self.queue.len() < MOST_WAITING && self.later.first().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, object, name)) = self.later.pop_first() else { break };
-            if let Some(standing) = self.get(&object, &name) {
-                standing.turn = Turn::Queued;
-                self.queue.push_back((object, name));
-            }
+        while let Some((object, name)) = due(&mut self.settling, now) {
+            self.enqueue(object, name);
+        }
+        while self.waiting() < MOST_WAITING {
+            let Some((object, name)) = due(&mut self.later, now) else { break };
+            self.enqueue(object, name);
         }
         let (object, name) = loop {
             let (object, name) = self.queue.pop_front()?;
@@ -148,18 +160,33 @@ impl Standings {
         Some(standing)
     }
 
-    /// When there may be a next one.
-    pub(super) fn ready(&self, now: Instant) -> Option<Instant> {
-        if self.queue.is_empty() { self.later.first().map(|(at, ..)| *at) } else { Some(now) }
+    fn enqueue(&mut self, object: ObjectKey, name: String) {
+        if let Some(standing) = self.get(&object, &name) {
+            standing.turn = Turn::Queued;
+            self.queue.push_back((object, name));
+        }
     }
 
-    /// How many wait to be written now.
+    /// When there may be a next one.
+    pub(super) fn ready(&self, now: Instant) -> Option<Instant> {
+        let first = |schedule: &Schedule| schedule.first().map(|(at, ..)| *at);
+        let queued = (!self.queue.is_empty()).then_some(now);
+        [queued, first(&self.settling), first(&self.later)].into_iter().flatten().min()
+    }
+
+    /// How many wait to be written soon.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
+        self.settling.len() + self.queue.len()
     }
 
     /// How many were dropped since the last call.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
+}
+
+/// Takes the next entry whose time has come.
+fn due(schedule: &mut Schedule, now: Instant) -> Option<(ObjectKey, String)> {
+    schedule.first().filter(|(at, ..)| *at <= now)?;
+    schedule.pop_first().map(|(_, object, name)| (object, name))
 }

@@ -32,7 +32,7 @@ pub(super) async fn watch(client: kube::Client, scope: Scope, manager: Arc<str>,
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        follow(api, scope, &news, condition_held).await;
+        follow(api, scope, &news, |object| condition_held(object, &manager)).await;
     }
 }
 
@@ -89,8 +89,8 @@ impl Trouble {
                     status.message
                 )
             }
-            // Too old a version: the watch begins again by itself.
-            Some(status) if status.code == 410 => return,
+            // Too old a version: the watch begins again by itself. And a kind that is not installed needs no status.
+            Some(status) if matches!(status.code, 404 | 410) => return,
             Some(status) => status.message.clone(),
             None => error.to_string(),
         };

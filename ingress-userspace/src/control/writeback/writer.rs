@@ -1,6 +1,7 @@
 //! What the leader does: it keeps what is written equal to what is known.
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,10 +174,9 @@ impl<S: StatusSink> Writer<S> {
         self.book.observe(&reports, now, wall);
         self.counters.events_dropped(self.book.take_dropped());
         self.reports = reports;
-        for kind in self.duties.scopes.iter().map(|scope| scope.kind).filter(|kind| *kind != Kind::Ingress) {
-            for report in self.reports.iter().filter(|report| report.object.kind == kind) {
-                self.queue.add(&report.object, now);
-            }
+        let kinds: BTreeSet<Kind> = self.duties.scopes.iter().map(|scope| scope.kind).collect();
+        for kind in kinds.into_iter().filter(|kind| *kind != Kind::Ingress) {
+            self.add_all(kind, now);
         }
     }
 
@@ -217,8 +217,8 @@ impl<S: StatusSink> Writer<S> {
             let addresses = self.addresses.as_deref();
             return plan::addresses(object, held, served, addresses).filter(|_| self.duties.addresses);
         }
-        let at = self.reports.binary_search_by(|report| report.object.cmp(object)).ok()?;
-        plan::condition(&self.reports[at], held, self.clock.since_epoch())
+        let at = self.reports.binary_search_by(|report| report.object.cmp(object)).ok();
+        plan::condition(object, at.map(|at| &self.reports[at]), held, self.clock.since_epoch())
     }
 
     /// Starts what can be started: statuses first, because they are fewer in the long run.
@@ -274,11 +274,10 @@ impl<S: StatusSink> Writer<S> {
         let turn = match result {
             Ok(Written::Status(held)) => {
                 self.inventory.put(&object, held);
-                Turn::Written
+                Turn::Written(fingerprint(&write))
             }
-            Ok(_) => Turn::Written,
-            // The news of it are under way.
-            Err(WriteError::Gone(_)) => Turn::Nothing,
+            // The news of what is gone are under way.
+            Ok(_) | Err(WriteError::Gone(_)) => Turn::Nothing,
             Err(WriteError::Forbidden { .. } | WriteError::Invalid(_)) => Turn::Failed(FORBIDDEN),
             Err(WriteError::Unavailable { retry_after, .. }) => Turn::Failed(retry_after),
             Err(WriteError::NotLeader) => Turn::Failed(Duration::ZERO),
@@ -286,4 +285,9 @@ impl<S: StatusSink> Writer<S> {
         let jitter = (self.rng.next_u64() % 256) as f64 / 256.0;
         self.queue.done(&object, turn, now, jitter);
     }
+}
+
+/// What a write says, to tell it from another one.
+fn fingerprint(write: &Write) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(format!("{write:?}"))
 }

@@ -59,7 +59,7 @@ impl SimApi {
             let mut state = self.state.lock().unwrap();
             state.version += 1;
             let version = state.version.to_string();
-            let held = Held { uid: Arc::from(uid), version, generation: 1, owned, status };
+            let held = Held { uid: Arc::from(uid), version, owned, status };
             state.objects.insert(key.clone(), held.clone());
             held
         };

@@ -3,6 +3,7 @@
 
 mod api;
 mod clock;
+mod documentation;
 mod lease;
 mod story;
 mod writer;
