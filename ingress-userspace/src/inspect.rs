@@ -17,9 +17,7 @@ pub(crate) fn admin_state(shared: &Arc<Shared>) -> AdminState {
     AdminState {
         metrics: Arc::clone(&shared.metrics),
         readiness: Box::new(move || self::readiness(&readiness)),
-        explain: Box::new(move |url| {
-            explain_text(&explain.published.table(), &explain.default.current(), url, &explain.config)
-        }),
+        explain: Box::new(move |url| explain_text(&explain.published.table(), &explain.fallback, url)),
         reports: Box::new(move || dump::reports(&reports.reports(), &reports.problems())),
         table: Box::new(move || dump::table(&table.table())),
         allowed_hosts: Vec::new(),
@@ -37,9 +35,11 @@ fn readiness(shared: &Shared) -> Readiness {
 fn control_state(shared: &Shared) -> ControlState {
     let published = &shared.published;
     let mut state = ControlState::of_table(&published.table());
-    let default = shared.default.current();
-    if state.certificates.iter().all(|certificate| certificate.secret != default.secret) {
-        state.certificates.push(Certificate { secret: default.secret.clone(), not_after: default.not_after });
+    let fallback = &shared.fallback;
+    if published.table().identity(None).is_none() {
+        state
+            .certificates
+            .push(Certificate { secret: fallback.secret.clone(), not_after: fallback.not_after });
     }
     ControlState {
         ready: published.ready(),

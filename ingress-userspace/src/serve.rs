@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ingress_core::table::Identity;
 use ingress_core::translate::Translator;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
 use crate::control::writeback::Writeback;
-use crate::control::{self, DefaultCertificate, ObjectSource, Published};
+use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
@@ -31,13 +32,14 @@ use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::rng::SplitMix64;
 use crate::telemetry::metrics::{Listener, Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
-use crate::tls::{self, DefaultIdentity, key_provider};
+use crate::tls::{Handshakes, key_provider, self_signed};
 use crate::worker::{self, Shared};
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options::from_env(config.settings().access_log.enabled).map_err(text)?;
+    // Each class decides for its requests, and may change its mind.
+    let options = Options::from_env(true).map_err(text)?;
     let telemetry = telemetry::init(&options, &clock).map_err(text)?;
     let metrics = Arc::new(Metrics::new().map_err(text)?);
     metrics.observe_logs(&telemetry);
@@ -58,22 +60,22 @@ async fn serve(
     let source = Source::new(arguments, &clock).await?;
     let workers = arguments.workers.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let published = Arc::new(Published::new());
-    let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &*clock).map_err(text)?);
+    let fallback = self_signed(&*clock).map_err(text)?;
+    let handshakes = handshakes(&config, &published, &fallback)?;
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
-        tls: tls::server_config(&config.settings().tls, Arc::clone(&published), Arc::clone(&default))
-            .map_err(text)?,
-        config,
+        handshakes,
         published,
         metrics,
-        default,
+        fallback,
         clock,
         phase,
         https_port: listeners.https_port,
     });
-    let writeback = source.writeback(arguments, &shared);
-    let control = tokio::spawn(control_loop(source, Arc::clone(&shared)));
+    let writeback = source.writeback(arguments, &config, &shared);
+    let translator = Translator::new(config.options.clone(), key_provider());
+    let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
     let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
     for address in admin.addresses() {
         tracing::info!(kind = "admin", %address, "listening");
@@ -95,13 +97,36 @@ async fn serve(
     // Only a replica that serves writes: what it publishes is meant to be used.
     let writing = writeback.map(|writeback| tokio::spawn(writeback.run(draining(shared.phase.clone()))));
     signals.next().await?;
-    stop(&drain, threads, shared.config.settings().timeouts.drain, &mut signals).await;
+    let limit = {
+        let table = shared.published.table();
+        table.settings(table.process()).timeouts.drain
+    };
+    stop(&drain, threads, limit, &mut signals).await;
     control.abort();
     if let Some(writing) = writing {
         // It began to end when the drain began, and has bounds of its own.
         let _ = writing.await;
     }
     Ok(())
+}
+
+/// How handshakes are done. What cannot be served at all is better said now.
+fn handshakes(
+    config: &Config,
+    published: &Arc<Published>,
+    fallback: &Arc<Identity>,
+) -> Result<Handshakes, String> {
+    let tls = &config.settings().tls;
+    if tls.default_certificate.is_none() {
+        tracing::warn!(
+            fingerprint = fallback.fingerprint,
+            "hosts without a certificate get a self-signed one, which no client trusts; \
+             tls.defaultCertificate names a better one"
+        );
+    }
+    let handshakes = Handshakes::new(Arc::clone(published), Arc::clone(fallback));
+    handshakes.config(tls.policy()).map_err(text)?;
+    Ok(handshakes)
 }
 
 /// Where the objects come from.
@@ -124,9 +149,9 @@ impl Source {
     }
 
     /// What writes back, if there is something to write to.
-    fn writeback(&self, arguments: &Serve, shared: &Shared) -> Option<Writeback> {
+    fn writeback(&self, arguments: &Serve, config: &Config, shared: &Shared) -> Option<Writeback> {
         let Self::Api(server, _) = self else { return None };
-        let controller = &shared.config.options.controller;
+        let controller = &config.options.controller;
         let namespaces = arguments.cluster.watch_namespaces.clone();
         let own = server.client.default_namespace();
         let counters = Arc::new(WritebackCounters::default());
@@ -148,28 +173,25 @@ async fn draining(mut phase: watch::Receiver<Phase>) {
 }
 
 /// The control plane's part, until the process drains for good.
-async fn control_loop(source: Source, shared: Arc<Shared>) {
+async fn control_loop(source: Source, translator: Translator, shared: Arc<Shared>) {
     match source {
-        Source::Directory(directory) => control(ManifestDirectory::new(directory), &shared).await,
+        Source::Directory(directory) => control(ManifestDirectory::new(directory), translator, &shared).await,
         Source::Api(_, api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));
-            control(*api, &shared).await;
+            control(*api, translator, &shared).await;
         }
     }
 }
 
-async fn control(source: impl ObjectSource, shared: &Shared) {
-    let translator = Translator::new(shared.config.options.clone(), key_provider());
-    let default = DefaultCertificate::new(Arc::clone(&shared.default), key_provider())
-        .warned(shared.config.options.certificate_warning_days);
+async fn control(source: impl ObjectSource, translator: Translator, shared: &Shared) {
     let mut phase = shared.phase.clone();
     let stopped = async move {
         // An error means that the sender is gone: the process is ending.
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
     };
     let (published, clock) = (Arc::clone(&shared.published), Arc::clone(&shared.clock));
-    control::publish::run(source, translator, default, published, clock, stopped).await;
+    control::publish::run(source, translator, published, clock, stopped).await;
 }
 
 /// Lets what runs finish, within bounds.

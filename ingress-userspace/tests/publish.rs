@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use ingress_core::report::Severity;
-use ingress_core::settings;
 use ingress_core::translate::{SecretDemand, TranslateOptions, Translator};
 use penstock::control::manifests::{self, ManifestDirectory};
-use penstock::control::{Batch, DefaultCertificate, ObjectSource, Published, SourceProblem, run};
+use penstock::control::{Batch, ObjectSource, Published, SourceProblem, run};
 use penstock::sys::clock::{Clock, SystemClock};
-use penstock::tls::{DefaultIdentity, key_provider};
+use penstock::tls::key_provider;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,12 +54,10 @@ struct Scene {
 impl Scene {
     fn start(source: impl ObjectSource + Send + 'static, clock: Arc<dyn Clock>) -> Self {
         let published = Arc::new(Published::new());
-        let default = Arc::new(DefaultIdentity::new(&settings::Tls::default(), &*clock).unwrap());
         let (stop, stopped) = oneshot::channel();
         let control = run(
             source,
             Translator::new(TranslateOptions::default(), key_provider()),
-            DefaultCertificate::new(default, key_provider()),
             Arc::clone(&published),
             clock,
             async { drop(stopped.await) },

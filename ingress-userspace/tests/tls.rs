@@ -8,15 +8,16 @@ use std::sync::Arc;
 use ingress_core::objects::{Change, NamespacedName, Object, ObjectKey};
 use ingress_core::report::Finding;
 use ingress_core::settings;
+use ingress_core::table::Identity;
 use ingress_core::translate::{TranslateOptions, Translator};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use penstock::control::once::{Translated, translate_all};
-use penstock::control::{Batch, DefaultCertificate, Published};
+use penstock::control::{Batch, Published};
 use penstock::sys::clock::{Clock, SystemClock};
-use penstock::tls::{DefaultIdentity, key_provider, provider, server_config, suite_name, tls_version_name};
+use penstock::tls::{Handshakes, key_provider, policy, provider, self_signed, suite_name, tls_version_name};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
@@ -202,36 +203,41 @@ fn class() -> Change {
 
 /// A server and what it serves.
 struct Scene {
-    server: Arc<ServerConfig>,
+    handshakes: Handshakes,
     published: Arc<Published>,
-    default: Arc<DefaultIdentity>,
+    fallback: Arc<Identity>,
     translator: Translator,
-    default_certificate: DefaultCertificate,
     findings: Vec<(ObjectKey, Finding)>,
 }
 
 impl Scene {
     fn new(config: &settings::Tls) -> Self {
         let published = Arc::new(Published::new());
-        let default = Arc::new(DefaultIdentity::new(config, &SystemClock).unwrap());
-        Self {
-            server: server_config(config, Arc::clone(&published), Arc::clone(&default)).unwrap(),
+        let fallback = self_signed(&SystemClock).unwrap();
+        let mut options = TranslateOptions::default();
+        options.settings.tls = config.clone();
+        let mut scene = Self {
+            handshakes: Handshakes::new(Arc::clone(&published), Arc::clone(&fallback)),
             published,
-            translator: Translator::new(TranslateOptions::default(), key_provider()),
-            default_certificate: DefaultCertificate::new(Arc::clone(&default), key_provider()),
-            default,
+            fallback,
+            translator: Translator::new(options, key_provider()),
             findings: Vec::new(),
-        }
+        };
+        // The table of no objects has the settings.
+        scene.apply(Vec::new());
+        scene
+    }
+
+    /// How a worker would do the handshake.
+    fn server(&self, name: &str) -> Arc<ServerConfig> {
+        self.handshakes.config(policy(&self.published.table(), Some(name))).unwrap()
     }
 
     fn apply(&mut self, changes: Vec<Change>) {
         let now = SystemClock.since_epoch();
         let seconds = i64::try_from(now.as_secs()).unwrap();
-        self.default_certificate.observe(&changes);
-        self.default_certificate.evaluate(seconds);
         let table = self.translator.apply(changes, seconds);
-        let mut reports = self.translator.reports();
-        self.default_certificate.report(&mut reports);
+        let reports = self.translator.reports();
         self.findings = Vec::new();
         for report in &reports {
             self.findings.extend(report.findings.iter().map(|f| (report.object.clone(), f.clone())));
@@ -240,7 +246,7 @@ impl Scene {
     }
 
     fn connect(&self, name: &str) -> Pair {
-        Pair::connect(&self.server, &Arc::new(client_config(&[&TLS13, &TLS12])), name).unwrap()
+        Pair::connect(&self.server(name), &Arc::new(client_config(&[&TLS13, &TLS12])), name).unwrap()
     }
 
     fn served(&self, name: &str) -> Vec<u8> {
@@ -248,7 +254,7 @@ impl Scene {
     }
 
     fn default_der(&self) -> Vec<u8> {
-        self.default.current().key.cert[0].to_vec()
+        self.fallback.key.cert[0].to_vec()
     }
 }
 
@@ -288,7 +294,7 @@ fn both_versions_and_both_kinds_of_key_are_served() {
         for (host, cert) in [("ecdsa.example", &ecdsa), ("rsa.example", &rsa)] {
             let mut client = client_config(&[version]);
             client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            let mut pair = Pair::connect(&scene.server, &Arc::new(client), host).unwrap();
+            let mut pair = Pair::connect(&scene.server("a.example"), &Arc::new(client), host).unwrap();
             pair.talk();
             assert_eq!(pair.certificate(), cert.der);
             assert_eq!(tls_version_name(&pair.server), name);
@@ -298,15 +304,19 @@ fn both_versions_and_both_kinds_of_key_are_served() {
     }
     let mut only_h2 = client_config(&[&TLS13]);
     only_h2.alpn_protocols = vec![b"h2".to_vec()];
-    assert!(Pair::connect(&scene.server, &Arc::new(only_h2), "ecdsa.example").is_err());
+    assert!(Pair::connect(&scene.server("a.example"), &Arc::new(only_h2), "ecdsa.example").is_err());
 }
 
 #[test]
 fn an_old_version_can_be_refused() {
     let config = settings::Tls { min_version: settings::TlsVersion::V1_3, ..settings::Tls::default() };
     let scene = Scene::new(&config);
-    assert!(Pair::connect(&scene.server, &Arc::new(client_config(&[&TLS12])), "a.example").is_err());
-    assert!(Pair::connect(&scene.server, &Arc::new(client_config(&[&TLS13])), "a.example").is_ok());
+    assert!(
+        Pair::connect(&scene.server("a.example"), &Arc::new(client_config(&[&TLS12])), "a.example").is_err()
+    );
+    assert!(
+        Pair::connect(&scene.server("a.example"), &Arc::new(client_config(&[&TLS13])), "a.example").is_ok()
+    );
 }
 
 #[test]
@@ -337,10 +347,10 @@ fn sessions_are_resumed() {
         client.resumption = Resumption::in_memory_sessions(8);
         client.enable_early_data = true;
         let client = Arc::new(client);
-        let mut first = Pair::connect(&scene.server, &client, "a.example").unwrap();
+        let mut first = Pair::connect(&scene.server("a.example"), &client, "a.example").unwrap();
         first.talk();
         assert_ne!(first.server.handshake_kind(), Some(HandshakeKind::Resumed));
-        let mut second = Pair::connect(&scene.server, &client, "a.example").unwrap();
+        let mut second = Pair::connect(&scene.server("a.example"), &client, "a.example").unwrap();
         second.talk();
         assert_eq!(second.server.handshake_kind(), Some(HandshakeKind::Resumed));
         assert!(!second.client.is_early_data_accepted());
@@ -381,12 +391,10 @@ fn the_default_certificate_follows_its_secret() {
 
 #[test]
 fn a_table_can_be_made_once() {
-    let default = Arc::new(DefaultIdentity::new(&settings::Tls::default(), &SystemClock).unwrap());
     let changes = vec![class(), ingress("shop", "shop.example", "missing")];
     let Translated { table, reports, ingresses, .. } = translate_all(
         Batch { changes, ..Batch::default() },
         Translator::new(TranslateOptions::default(), key_provider()),
-        DefaultCertificate::new(default, key_provider()),
         &SystemClock,
     );
     assert_eq!(ingresses, 1);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ingress_core::objects::ObjectKey;
 use ingress_core::report::ObjectReport;
-use ingress_core::table::{Backend, Denied, Identity, RoutingTable, Rule};
+use ingress_core::settings::Settings;
+use ingress_core::table::{Backend, Class, ClassId, Denied, Identity, RoutingTable, Rule};
 use serde_json::{Map, Value, json};
 
 use crate::control::SourceProblem;
@@ -21,6 +22,7 @@ pub fn table(table: &RoutingTable) -> Value {
         "rules": table.rules().map(|rule| rule_json(table, rule)).collect::<Value>(),
         "backends": backends.into_iter().map(|backend| backend_json(backend)).collect::<Value>(),
         "tlsHosts": table.tls_hosts().map(tls_host).collect::<Value>(),
+        "classes": table.classes().map(|(id, class)| class_json(table, id, class)).collect::<Value>(),
         "certificates": table.identities().map(|identity| certificate(identity)).collect::<Value>(),
     })
 }
@@ -33,9 +35,22 @@ fn rule_json(table: &RoutingTable, rule: &Rule) -> Value {
         "ingress": rule.ingress.to_string(),
         "rule": *rule.label,
         "backend": *table.backend(rule.backend).label,
+        "class": *table.class(rule.class).name,
         "denied": rule.denied.map(Denied::as_str),
         "tls": rule.tls,
         "acmeHttp01": rule.acme_http01,
+    })
+}
+
+/// A class, with what differs from the defaults.
+fn class_json(table: &RoutingTable, id: ClassId, class: &Class) -> Value {
+    let settings = class.settings.differences(&Settings::default());
+    json!({
+        "class": *class.name,
+        "proxyClass": class.proxy_class.as_deref(),
+        "processWide": id == table.process(),
+        "settings": settings.into_iter().map(|(field, value)| (field, json!(value))).collect::<Map<_, _>>(),
+        "defaultCertificate": class.certificate.as_ref().map(|identity| identity.secret.to_string()),
     })
 }
 

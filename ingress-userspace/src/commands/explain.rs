@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ingress_core::http::{normalize_path, parse_authority};
-use ingress_core::table::{Candidate, Denied, Identity, RoutingTable, Rule, Verdict};
+use ingress_core::settings::Settings;
+use ingress_core::table::{Candidate, ClassId, Denied, Identity, RoutingTable, Rule, Verdict};
 
 use super::load::Loaded;
 use super::{Objects, certificate, fetch};
@@ -26,7 +27,7 @@ pub fn explain_objects(
     clock: &Arc<dyn Clock>,
 ) -> Result<String, String> {
     let loaded = Loaded::read(objects, config, clock)?;
-    let mut text = explain_text(&loaded.table, &loaded.default.current(), url, config)?;
+    let mut text = explain_text(&loaded.table, &loaded.fallback, url)?;
     // A manifest that cannot be read may be the answer to the question.
     for problem in &loaded.problems {
         let _ = writeln!(text, "note         {problem}");
@@ -39,13 +40,8 @@ pub fn explain_running(admin: SocketAddr, url: &str) -> Result<String, String> {
     fetch::explain(admin, url)
 }
 
-/// Explains a URL by a table. `default` is the default certificate.
-pub fn explain_text(
-    table: &RoutingTable,
-    default: &Identity,
-    url: &str,
-    config: &Config,
-) -> Result<String, String> {
+/// Explains a URL by a table. `fallback` is the certificate for names of which the table has none.
+pub fn explain_text(table: &RoutingTable, fallback: &Identity, url: &str) -> Result<String, String> {
     let target = Target::parse(url)?;
     let rule = table.route(&target.host, &target.path);
     let mut text = String::new();
@@ -61,10 +57,17 @@ pub fn explain_text(
         line(&mut text, "backend", &format!("{}: {endpoints}", backend.label));
     }
     if target.tls {
-        let identity = table.identity(Some(&target.host)).map_or(default, |identity| identity);
+        let identity = table.identity(Some(&target.host)).map_or(fallback, |identity| identity);
         line(&mut text, "certificate", &certificate::describe(identity));
     }
-    for policy in policies(table, &target, rule.map(|rule| &**rule), config) {
+    let class = table.class(class(table, &target, rule.map(|rule| &**rule)));
+    if let Some(proxy_class) = &class.proxy_class {
+        line(&mut text, "class", &format!("{}, by ProxyClass {proxy_class}", class.name));
+    }
+    for (field, value) in class.settings.differences(&Settings::default()) {
+        line(&mut text, "setting", &format!("{field}: {value}"));
+    }
+    for policy in policies(table, &target, rule.map(|rule| &**rule), &class.settings) {
         line(&mut text, "policy", &policy);
     }
     others(&mut text, &table.explain(&target.host, &target.path));
@@ -110,7 +113,8 @@ impl<'u> Target<'u> {
 fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> String {
     let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
     if !target.tls && !plaintext && (table.tls_host(&target.host) || rule.is_some()) {
-        return "308, redirected to https".to_owned();
+        let class = table.class(class(table, target, rule));
+        return format!("{}, redirected to https", class.settings.redirect.status.code());
     }
     let Some(rule) = rule else { return "404, no rule matches".to_owned() };
     if table.is_ambiguous(&target.host, &target.path) {
@@ -135,18 +139,32 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
     }
 }
 
-fn policies(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>, config: &Config) -> Vec<String> {
+fn policies(
+    table: &RoutingTable,
+    target: &Target<'_>,
+    rule: Option<&Rule>,
+    settings: &Settings,
+) -> Vec<String> {
     let mut policies = Vec::new();
     if target.tls
         && rule.is_some_and(|rule| rule.tls && rule.denied.is_none())
-        && let Some(value) = config.settings().tls.hsts.field_value()
+        && let Some(value) = settings.tls.hsts.field_value()
     {
         policies.push(format!("Strict-Transport-Security: {value}"));
     }
     if target.tls && table.tls_host(&target.host) {
-        policies.push("plain HTTP is redirected (308)".to_owned());
+        policies.push(format!("plain HTTP is redirected ({})", settings.redirect.status.code()));
     }
     policies
+}
+
+/// The class that the request is served with.
+fn class(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> ClassId {
+    match rule {
+        Some(rule) => rule.class,
+        None if table.tls_host(&target.host) => table.tls_class(Some(&target.host)),
+        None => table.process(),
+    }
 }
 
 /// A rule in one line.

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ingress_core::report::ObjectReport;
-use ingress_core::table::RoutingTable;
+use ingress_core::table::{Identity, RoutingTable};
 use ingress_core::translate::Translator;
 
 use crate::app::text;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::once::{Translated, translate_all, translate_settled};
-use crate::control::{DefaultCertificate, SourceProblem, manifests};
+use crate::control::{SourceProblem, manifests};
 use crate::sys::clock::Clock;
 use crate::sys::rng::SplitMix64;
-use crate::tls::{DefaultIdentity, key_provider};
+use crate::tls::{key_provider, self_signed};
 
 /// Where the objects are that a command looks at.
 pub enum Objects<'a> {
@@ -27,7 +27,8 @@ pub enum Objects<'a> {
 /// What they come to.
 pub(super) struct Loaded {
     pub(super) table: Arc<RoutingTable>,
-    pub(super) default: Arc<DefaultIdentity>,
+    /// The certificate for names of which the table has none.
+    pub(super) fallback: Arc<Identity>,
     pub(super) reports: Vec<ObjectReport>,
     pub(super) problems: Vec<SourceProblem>,
     /// Ingresses that were read, of whatever class.
@@ -43,25 +44,21 @@ impl Loaded {
         config: &Config,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let default = Arc::new(DefaultIdentity::new(&config.settings().tls, &**clock).map_err(text)?);
+        let fallback = self_signed(&**clock).map_err(text)?;
         let translator = Translator::new(config.options.clone(), key_provider());
-        let certificate = DefaultCertificate::new(Arc::clone(&default), key_provider())
-            .warned(config.options.certificate_warning_days);
         let translated = match objects {
-            Objects::Directory(directory) => {
-                translate_all(manifests::load(directory), translator, certificate, &**clock)
-            }
+            Objects::Directory(directory) => translate_all(manifests::load(directory), translator, &**clock),
             Objects::Cluster(namespaces) => {
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
                 runtime.block_on(async {
                     let server = ApiServer::infer().await?;
                     let source = ApiSource::new(&server, namespaces, Arc::clone(clock), &SplitMix64::new());
-                    Ok::<_, String>(translate_settled(source, translator, certificate, &**clock).await)
+                    Ok::<_, String>(translate_settled(source, translator, &**clock).await)
                 })?
             }
         };
         let Translated { table, reports, problems, ingresses, complete } = translated;
-        Ok(Self { table, default, reports, problems, ingresses, complete })
+        Ok(Self { table, fallback, reports, problems, ingresses, complete })
     }
 }

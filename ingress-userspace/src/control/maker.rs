@@ -1,4 +1,4 @@
-//! From changes to a table: the translation of the routes, and the default certificate.
+//! From changes to a table.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use ingress_core::report::ObjectReport;
 use ingress_core::table::RoutingTable;
 use ingress_core::translate::{SecretDemand, Translator};
 
-use super::{DefaultCertificate, ObjectSource};
+use super::ObjectSource;
 use crate::sys::clock::Clock;
 use crate::sys::memory;
 
@@ -19,7 +19,6 @@ pub(super) fn unix(clock: &dyn Clock) -> i64 {
 /// What makes tables.
 pub(super) struct Maker {
     translator: Translator,
-    default: DefaultCertificate,
 }
 
 /// What it made.
@@ -31,45 +30,25 @@ pub(super) struct Made {
 
 impl Maker {
     /// A maker for the objects of a kind of source.
-    pub(super) fn new<S: ObjectSource>(translator: Translator, default: DefaultCertificate) -> Self {
+    pub(super) fn new<S: ObjectSource>(translator: Translator) -> Self {
         let translator = if S::SECRETS_ON_DEMAND { translator.secrets_on_demand() } else { translator };
-        Self { translator, default }
+        Self { translator }
     }
 
     /// A maker for objects that come all at once.
-    pub(super) fn with_all_secrets(translator: Translator, default: DefaultCertificate) -> Self {
-        Self { translator, default }
+    pub(super) fn with_all_secrets(translator: Translator) -> Self {
+        Self { translator }
     }
 
     /// Whether time alone may have changed something.
     pub(super) fn is_due(&self, now: i64) -> bool {
         self.translator.next_deadline().is_some_and(|deadline| deadline <= now)
-            || self.default.depends_on_time(now)
     }
 
     /// Makes what follows from changes.
     pub(super) fn apply(&mut self, changes: Vec<Change>, now: i64) -> Made {
-        self.default.observe(&changes);
-        self.default.evaluate(now);
         let table = self.translator.apply(changes, now);
-        let mut reports = self.translator.reports();
-        self.default.report(&mut reports);
-        Made { table, reports, demand: self.demand() }
-    }
-
-    /// Which Secrets anybody needs.
-    fn demand(&mut self) -> SecretDemand {
-        let (routes, default) = (self.translator.take_demand(), self.default.take_demand());
-        let mut demand = SecretDemand {
-            added: [routes.added, default.added].concat(),
-            removed: [routes.removed, default.removed].concat(),
-        };
-        demand.removed.retain(|name| !self.translator.names_secret(name) && !self.default.names_secret(name));
-        for names in [&mut demand.added, &mut demand.removed] {
-            names.sort();
-            names.dedup();
-        }
-        demand
+        Made { table, reports: self.translator.reports(), demand: self.translator.take_demand() }
     }
 }
 

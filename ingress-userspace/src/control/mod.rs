@@ -7,7 +7,6 @@
 //! ```
 
 pub mod api;
-mod default_certificate;
 mod findings;
 mod hold;
 mod maker;
@@ -17,6 +16,5 @@ pub mod publish;
 pub mod source;
 pub mod writeback;
 
-pub use default_certificate::DefaultCertificate;
 pub use publish::{Published, run};
 pub use source::{Batch, ObjectSource, SourceProblem};

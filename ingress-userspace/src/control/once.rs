@@ -10,7 +10,7 @@ use ingress_core::translate::Translator;
 
 use super::api::ApiSource;
 use super::maker::{Made, Maker, unix};
-use super::{Batch, DefaultCertificate, ObjectSource as _, SourceProblem};
+use super::{Batch, ObjectSource as _, SourceProblem};
 use crate::sys::clock::Clock;
 
 /// What objects come to.
@@ -28,15 +28,10 @@ pub struct Translated {
 }
 
 /// Translates objects that come all at once.
-pub fn translate_all(
-    batch: Batch,
-    translator: Translator,
-    default: DefaultCertificate,
-    clock: &dyn Clock,
-) -> Translated {
+pub fn translate_all(batch: Batch, translator: Translator, clock: &dyn Clock) -> Translated {
     let mut ingresses = Ingresses::default();
     ingresses.count(&batch.changes);
-    let made = Maker::with_all_secrets(translator, default).apply(batch.changes, unix(clock));
+    let made = Maker::with_all_secrets(translator).apply(batch.changes, unix(clock));
     ingresses.translated(made, batch.problems, batch.synced)
 }
 
@@ -44,10 +39,9 @@ pub fn translate_all(
 pub async fn translate_settled(
     mut source: ApiSource,
     translator: Translator,
-    default: DefaultCertificate,
     clock: &dyn Clock,
 ) -> Translated {
-    let mut maker = Maker::new::<ApiSource>(translator, default);
+    let mut maker = Maker::new::<ApiSource>(translator);
     let mut ingresses = Ingresses::default();
     let (mut problems, mut complete) = (Vec::new(), false);
     let mut made = maker.apply(Vec::new(), unix(clock));

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::findings::FindingsLog;
 use super::hold::Hold;
 use super::maker::{Made, Maker, make, unix};
-use super::{Batch, DefaultCertificate, ObjectSource, SourceProblem};
+use super::{Batch, ObjectSource, SourceProblem};
 use crate::sys::clock::Clock;
 
 /// Certificates become valid and expire by the wall clock, which may be set while we sleep: it is looked at this often.
@@ -114,12 +114,11 @@ impl Published {
 pub async fn run<S: ObjectSource>(
     mut source: S,
     translator: Translator,
-    default: DefaultCertificate,
     published: Arc<Published>,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut maker = Some(Maker::new::<S>(translator, default));
+    let mut maker = Some(Maker::new::<S>(translator));
     let mut publisher =
         Publisher { published, clock, log: FindingsLog::default(), hold: Hold::default(), held: None };
     tokio::pin!(shutdown);

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::bind::BACKLOG;
 use super::stream::ClientStream;
@@ -96,10 +98,9 @@ async fn serve(admission: &Admission, tcp: TcpStream) {
 }
 
 async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<ClientStream> {
-    timer.set(Bound::Handshake, worker.now(), worker.shared.config.settings().timeouts.handshake);
-    let mut accept = TlsAcceptor::from(Arc::clone(&worker.shared.tls)).accept(tcp);
-    let handshake = timer.bound(|cx| std::pin::Pin::new(&mut accept).poll(cx)).await;
-    match handshake {
+    timer.set(Bound::Handshake, worker.now(), worker.process().settings.timeouts.handshake);
+    let mut shaking = pin!(shake_hands(worker, tcp));
+    match timer.bound(|cx| shaking.as_mut().poll(cx)).await {
         Ok(Ok(stream)) => {
             let (tcp, session) = stream.into_inner();
             worker.metrics.handshake(Ok(tls_version_name(&session)));
@@ -116,4 +117,14 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<Cli
             None
         }
     }
+}
+
+/// The name that the client asks for decides how the rest of the handshake is done.
+async fn shake_hands(worker: &Worker, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let config = worker.handshake(start.client_hello().server_name()).map_err(|error| {
+        tracing::error!(%error, "a TLS policy cannot be served, so its handshakes fail");
+        io::Error::other(error)
+    })?;
+    start.into_stream(config).await
 }

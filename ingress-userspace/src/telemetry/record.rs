@@ -49,4 +49,6 @@ pub struct RequestRecord<'a> {
     pub protocol: &'static str,
     /// Attempts on further endpoints.
     pub retries: u32,
+    /// Whether it is in the access log.
+    pub logged: bool,
 }

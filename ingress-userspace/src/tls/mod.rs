@@ -1,14 +1,14 @@
 //! TLS towards clients, by rustls with aws-lc-rs.
 
-mod acceptor;
-mod identities;
+mod handshakes;
 mod names;
 mod provider;
+mod self_signed;
 
-pub use acceptor::server_config;
-pub use identities::DefaultIdentity;
+pub use handshakes::{Handshakes, policy};
 pub use names::{suite_name, tls_version_name};
 pub use provider::{key_provider, provider};
+pub use self_signed::self_signed;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ pub fn suite_name(connection: &ServerConnection) -> &'static str {
 }
 
 /// The name in IANA's registry of cipher suites, which differs from rustls' own for TLS 1.3.
-fn registered_name(suite: CipherSuite) -> &'static str {
+pub(super) fn registered_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::{EndpointState, Worker};
+use super::{Bounds, EndpointState, Worker};
 
 /// A place in an endpoint's queue: counted from the choice of the endpoint until it is dropped.
 pub(super) struct Reservation {
     pub(super) worker: Rc<Worker>,
     pub(super) endpoint: Rc<EndpointState>,
+    pub(super) bounds: Bounds,
 }
 
 impl Reservation {
-    pub(super) fn new(worker: Rc<Worker>, endpoint: Rc<EndpointState>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, endpoint: Rc<EndpointState>, bounds: Bounds) -> Self {
         endpoint.health.begin();
         worker.stats.active.add(1);
-        Self { worker, endpoint }
+        Self { worker, endpoint, bounds }
     }
 
     pub(super) fn failure(&self) {
-        let Worker { clock, policy, stats, .. } = &*self.worker;
-        if self.endpoint.health.failure(*policy, clock.now()) {
+        let Worker { clock, stats, .. } = &*self.worker;
+        if self.endpoint.health.failure(self.bounds.policy, clock.now()) {
             stats.ejections.add(1);
             tracing::warn!(endpoint = %self.endpoint.key.address, "endpoint ejected after repeated failures");
         }
@@ -77,11 +78,11 @@ impl Lease {
     /// 9.3): then it serves another request.
     pub fn succeed(self, first_byte: Duration, reusable: bool) {
         let Self { stream, reserved, .. } = self;
-        let Worker { clock, pool, stats, .. } = &*reserved.worker;
+        let Worker { clock, stats, .. } = &*reserved.worker;
         let now = clock.now();
         reserved.endpoint.health.success(first_byte, now);
         if reusable {
-            reserved.endpoint.pool.put(stream, *pool, now, stats);
+            reserved.endpoint.pool.put(stream, reserved.bounds, now, stats);
         }
     }
 

@@ -9,6 +9,7 @@
 //! Everything belongs to one worker's thread: there is no lock, and no task runs here. What needs time to pass happens
 //! in [`Upstreams::sweep`], which the worker's timer calls.
 
+mod bounds;
 mod connect;
 mod error;
 mod health;
@@ -25,19 +26,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ingress_core::settings;
 use ingress_core::table::Backend;
 use ingress_core::upstream::balance;
-use ingress_core::upstream::outlier::OutlierPolicy;
 use ingress_core::upstream::retry::RetryBudget;
 
+pub use self::bounds::Bounds;
 pub use self::connect::{Connect, Connecting, TcpConnect};
 pub use self::error::AcquireError;
 use self::health::Health;
 pub use self::lease::Lease;
 use self::lease::Reservation;
+use self::pool::IdlePool;
 pub use self::pool::PoolKey;
-use self::pool::{IdlePool, PoolLimits};
 pub use self::stats::{Counter, UpstreamStats};
 use crate::sys::clock::Clock;
 use crate::sys::rng::{Rng, SplitMix64};
@@ -60,11 +60,6 @@ struct Worker {
     last_sweep: Cell<Instant>,
     /// Tells the endpoints of the newest table from older ones.
     epoch: Cell<u64>,
-    requests_per_endpoint: usize,
-    max_ejected_percent: u8,
-    policy: OutlierPolicy,
-    pool: PoolLimits,
-    connect_timeout: Duration,
     clock: Arc<dyn Clock>,
     rng: Box<dyn Rng>,
     connect: Box<dyn Connect>,
@@ -81,30 +76,18 @@ struct EndpointState {
 
 impl Upstreams {
     /// For one worker, with the machine's network and randomness.
-    pub fn new(config: &settings::Upstream, connect_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
-        let (rng, connect) = (Box::new(SplitMix64::new()), Box::new(TcpConnect));
-        Self::with_seams(config, connect_timeout, clock, rng, connect)
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_seams(clock, Box::new(SplitMix64::new()), Box::new(TcpConnect))
     }
 
     /// For one worker, with everything that a test may replace.
-    pub fn with_seams(
-        config: &settings::Upstream,
-        connect_timeout: Duration,
-        clock: Arc<dyn Clock>,
-        rng: Box<dyn Rng>,
-        connect: Box<dyn Connect>,
-    ) -> Self {
+    pub fn with_seams(clock: Arc<dyn Clock>, rng: Box<dyn Rng>, connect: Box<dyn Connect>) -> Self {
         let now = clock.now();
         let worker = Worker {
             endpoints: RefCell::default(),
             budget: RefCell::new(RetryBudget::new(now)),
             last_sweep: Cell::new(now),
             epoch: Cell::new(0),
-            requests_per_endpoint: config.requests_per_endpoint,
-            max_ejected_percent: config.outlier_max_percent,
-            policy: OutlierPolicy { failures: config.outlier_failures, ejection: config.outlier_ejection },
-            pool: PoolLimits { connections: config.idle_per_endpoint, age: config.idle_timeout },
-            connect_timeout,
             clock,
             rng,
             connect,
@@ -118,20 +101,25 @@ impl Upstreams {
         &self.worker.stats
     }
 
-    /// A connection to one of the backend's endpoints.
+    /// A connection to one of the backend's endpoints, within the bounds of the request's class.
     ///
     /// `tried` names the endpoints that this request has failed on. They are avoided; if there is no other, one of
     /// them is used again. A request that has failed before gets a new connection, never one from the pool: its
     /// only retry must not meet a second stale one.
-    pub async fn acquire(&self, backend: &Backend, tried: &[SocketAddr]) -> Result<Lease, AcquireError> {
+    pub async fn acquire(
+        &self,
+        backend: &Backend,
+        tried: &[SocketAddr],
+        bounds: Bounds,
+    ) -> Result<Lease, AcquireError> {
         let worker = &self.worker;
         let now = worker.clock.now();
-        let endpoint = worker.choose(backend, tried, now)?;
+        let endpoint = worker.choose(backend, tried, bounds, now)?;
         endpoint.last_used.set(now);
-        let reserved = Reservation::new(Rc::clone(worker), endpoint);
+        let reserved = Reservation::new(Rc::clone(worker), endpoint, bounds);
         if tried.is_empty() {
             worker.budget.borrow_mut().request(now);
-            if let Some(stream) = reserved.endpoint.pool.take(worker.pool, now, &worker.stats) {
+            if let Some(stream) = reserved.endpoint.pool.take(now, &worker.stats) {
                 worker.stats.reused.add(1);
                 return Ok(Lease::new(stream, reserved, None));
             }
@@ -169,13 +157,13 @@ impl Upstreams {
     /// Closes connections that were idle for too long, and forgets endpoints that are not used any more. The worker's
     /// timer may call it as often as it likes.
     pub fn sweep(&self, now: Instant) {
-        let Worker { endpoints, last_sweep, pool, stats, .. } = &*self.worker;
-        if now.saturating_duration_since(last_sweep.get()) < SWEEP_INTERVAL.min(pool.age) {
+        let Worker { endpoints, last_sweep, stats, .. } = &*self.worker;
+        if now.saturating_duration_since(last_sweep.get()) < SWEEP_INTERVAL {
             return;
         }
         last_sweep.set(now);
         endpoints.borrow_mut().retain(|_, state| {
-            state.pool.sweep(*pool, now, stats);
+            state.pool.sweep(now, stats);
             !state.is_forgettable(now)
         });
     }
@@ -186,6 +174,7 @@ impl Worker {
         &self,
         backend: &Backend,
         tried: &[SocketAddr],
+        bounds: Bounds,
         now: Instant,
     ) -> Result<Rc<EndpointState>, AcquireError> {
         let mut endpoints = self.endpoints.borrow_mut();
@@ -195,10 +184,10 @@ impl Worker {
             let state =
                 endpoints.entry(key).or_insert_with(|| EndpointState::new(key, self.epoch.get(), now));
             let tried = tried.contains(&address);
-            (state.health.candidate(self.requests_per_endpoint, tried, now), Rc::clone(state))
+            (state.health.candidate(bounds.requests_per_endpoint, tried, now), Rc::clone(state))
         };
         let random = || self.rng.next_u64();
-        balance::pick(backend.endpoints.len(), self.max_ejected_percent, view, random).map_err(|reason| {
+        balance::pick(backend.endpoints.len(), bounds.max_ejected_percent, view, random).map_err(|reason| {
             match reason {
                 balance::Unavailable::Empty => &self.stats.no_endpoints,
                 balance::Unavailable::Busy | balance::Unavailable::Ejected => &self.stats.unavailable,
@@ -229,16 +218,17 @@ impl EndpointState {
 
 /// Opens a connection for a request; a failure counts against the endpoint.
 async fn connect(reserved: Reservation, begin: Instant) -> Result<Lease, AcquireError> {
-    let Worker { clock, connect, connect_timeout, stats, .. } = &*reserved.worker;
+    let Worker { clock, connect, stats, .. } = &*reserved.worker;
+    let limit = reserved.bounds.connect_timeout;
     let endpoint = reserved.endpoint.key.address;
-    let error = match tokio::time::timeout(*connect_timeout, connect.connect(endpoint)).await {
+    let error = match tokio::time::timeout(limit, connect.connect(endpoint)).await {
         Ok(Ok(stream)) => {
             stats.connects.add(1);
             let took = clock.now().saturating_duration_since(begin);
             return Ok(Lease::new(stream, reserved, Some(took)));
         }
-        Ok(Err(source)) => AcquireError::from_connect(endpoint, *connect_timeout, source),
-        Err(_) => AcquireError::ConnectTimeout { endpoint, limit: *connect_timeout },
+        Ok(Err(source)) => AcquireError::from_connect(endpoint, limit, source),
+        Err(_) => AcquireError::ConnectTimeout { endpoint, limit },
     };
     match error {
         AcquireError::ConnectRefused { .. } => &stats.connect_refused,

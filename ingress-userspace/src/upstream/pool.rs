@@ -8,10 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 
+use super::Bounds;
 use super::stats::UpstreamStats;
 
 /// What must be equal for a connection to serve another request. The upstream's TLS identity will belong here.
@@ -19,13 +20,6 @@ use super::stats::UpstreamStats;
 pub struct PoolKey {
     /// Where the connection leads.
     pub address: SocketAddr,
-}
-
-/// How many connections are kept, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PoolLimits {
-    pub(super) connections: usize,
-    pub(super) age: Duration,
 }
 
 /// Idle connections, oldest first; the last one is the next to be used.
@@ -38,16 +32,17 @@ pub(super) struct IdlePool {
 
 struct Idle {
     stream: TcpStream,
-    since: Instant,
+    /// How long it is kept: as the class of its last request had it.
+    until: Instant,
 }
 
 impl IdlePool {
     /// The newest connection that is still good. Worse ones met on the way are closed.
-    pub(super) fn take(&self, limits: PoolLimits, now: Instant, stats: &UpstreamStats) -> Option<TcpStream> {
+    pub(super) fn take(&self, now: Instant, stats: &UpstreamStats) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { stream, since }) = idle.pop() {
+        while let Some(Idle { stream, until }) = idle.pop() {
             stats.idle.sub(1);
-            if now.saturating_duration_since(since) >= limits.age {
+            if now >= until {
                 stats.idle_expired.add(1);
             } else if is_quiet(&stream) {
                 return Some(stream);
@@ -59,25 +54,25 @@ impl IdlePool {
     }
 
     /// Keeps a connection whose last response is complete, or closes it.
-    pub(super) fn put(&self, stream: TcpStream, limits: PoolLimits, now: Instant, stats: &UpstreamStats) {
+    pub(super) fn put(&self, stream: TcpStream, bounds: Bounds, now: Instant, stats: &UpstreamStats) {
         if self.retired.get() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() >= limits.connections {
+        if idle.len() >= bounds.idle_connections {
             stats.idle_overflow.add(1);
         } else if is_quiet(&stream) {
             stats.idle.add(1);
-            idle.push(Idle { stream, since: now });
+            idle.push(Idle { stream, until: now + bounds.idle_timeout });
         } else {
             stats.idle_broken.add(1);
         }
     }
 
     /// Closes what is idle for too long and what the backend closed.
-    pub(super) fn sweep(&self, limits: PoolLimits, now: Instant, stats: &UpstreamStats) {
-        self.idle.borrow_mut().retain(|Idle { stream, since }| {
-            let expired = now.saturating_duration_since(*since) >= limits.age;
+    pub(super) fn sweep(&self, now: Instant, stats: &UpstreamStats) {
+        self.idle.borrow_mut().retain(|Idle { stream, until }| {
+            let expired = now >= *until;
             let keep = !expired && is_quiet(stream);
             if !keep {
                 stats.idle.sub(1);

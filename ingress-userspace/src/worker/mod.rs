@@ -1,6 +1,7 @@
 //! A worker: one thread, one current-thread runtime, its own listeners, pools, timers and counters. Nothing on the request
 //! path takes a lock that another worker can hold.
 
+mod class;
 pub mod timers;
 
 use std::cell::{Cell, RefCell};
@@ -11,20 +12,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ingress_core::http::HeadLimits;
+use ingress_core::settings::TlsPolicy;
+use ingress_core::table::{ClassId, Identity, RoutingTable};
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-use crate::config::Config;
 use crate::control::Published;
 use crate::listener::accept;
 use crate::listener::drain::Phase;
 use crate::sys::clock::Clock;
 use crate::telemetry::metrics::{Listener, Metrics, UpstreamTotals};
 use crate::telemetry::{RequestIds, WorkerMetrics, access_log};
-use crate::tls::DefaultIdentity;
+use crate::tls::{self, Handshakes, TlsError};
 use crate::upstream::{UpstreamStats, Upstreams};
+pub use class::ClassState;
+use class::ClassStates;
 use timers::{SWEEP_INTERVAL, Timers};
 
 /// How often it is looked whether the last connections have stopped, and how many times.
@@ -33,16 +36,14 @@ const STOP_ROUNDS: u32 = 100;
 
 /// What all workers share: read-only, or made of atomics.
 pub struct Shared {
-    /// The configuration.
-    pub config: Config,
     /// The routing table and its companions.
     pub published: Arc<Published>,
-    /// The certificate of hosts without one of their own.
-    pub default: Arc<DefaultIdentity>,
+    /// The certificate for names of which the table has none.
+    pub fallback: Arc<Identity>,
     /// All counters, to which each worker adds its own.
     pub metrics: Arc<Metrics>,
     /// TLS towards clients.
-    pub tls: Arc<ServerConfig>,
+    pub handshakes: Handshakes,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Running, draining or stopped.
@@ -55,10 +56,6 @@ pub struct Shared {
 pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
-    /// Bounds of a request head.
-    pub request_limits: HeadLimits,
-    /// Bounds of a response head.
-    pub response_limits: HeadLimits,
     /// Connections to backends.
     pub upstreams: Upstreams,
     /// Counters.
@@ -67,10 +64,11 @@ pub struct Worker {
     pub timers: Timers,
     /// Names of requests.
     pub request_ids: RequestIds,
-    /// The value of Strict-Transport-Security.
-    pub hsts: Option<String>,
     /// Whether new requests are told to close.
     pub draining: Cell<bool>,
+    classes: ClassStates,
+    /// How handshakes are done, by the policy that they have to fulfil.
+    tls: RefCell<HashMap<TlsPolicy, Arc<ServerConfig>, foldhash::fast::RandomState>>,
     connections: Cell<usize>,
     by_address: RefCell<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
 }
@@ -86,22 +84,48 @@ pub enum Full {
 
 impl Worker {
     fn new(id: u16, shared: Arc<Shared>, metrics: WorkerMetrics, upstreams: Upstreams) -> Self {
-        let limits = &shared.config.settings().limits;
-        let head =
-            |head: usize| HeadLimits { head, headers: limits.request_headers, uri: limits.uri as usize };
         Self {
-            request_limits: head(limits.request_head as usize),
-            response_limits: head(limits.response_head as usize),
             upstreams,
             metrics,
             timers: Timers::default(),
             request_ids: RequestIds::new(id),
-            hsts: shared.config.settings().tls.hsts.field_value(),
             draining: Cell::new(false),
+            classes: ClassStates::default(),
+            tls: RefCell::default(),
             connections: Cell::new(0),
             by_address: RefCell::default(),
             shared,
         }
+    }
+
+    /// What a class of a table is served with.
+    pub fn class(&self, table: &RoutingTable, id: ClassId) -> Rc<ClassState> {
+        self.classes.get(table, id)
+    }
+
+    /// What everything is served with until its host is known.
+    pub fn process(&self) -> Rc<ClassState> {
+        let table = self.shared.published.table();
+        self.class(&table, table.process())
+    }
+
+    /// How a handshake with this server name is done.
+    pub fn handshake(&self, server_name: Option<&str>) -> Result<Arc<ServerConfig>, TlsError> {
+        let policy = tls::policy(&self.shared.published.table(), server_name);
+        if let Some(config) = self.tls.borrow().get(&policy) {
+            return Ok(Arc::clone(config));
+        }
+        let config = self.shared.handshakes.config(policy)?;
+        self.tls.borrow_mut().insert(policy, Arc::clone(&config));
+        Ok(config)
+    }
+
+    /// Forgets what a table has no use for.
+    fn retain(&self, table: &RoutingTable) {
+        self.upstreams.retain(table.backends().map(|(_, backend)| &**backend));
+        let in_use =
+            |policy: &TlsPolicy| table.classes().any(|(_, class)| class.settings.tls.policy() == *policy);
+        self.tls.borrow_mut().retain(|policy, _| in_use(policy));
     }
 
     /// Monotonic time.
@@ -111,7 +135,8 @@ impl Worker {
 
     /// Counts a connection in, unless a bound is reached.
     pub fn admit(&self, address: IpAddr) -> Result<(), Full> {
-        let limits = &self.shared.config.settings().limits;
+        let process = self.process();
+        let limits = &process.settings.limits;
         if self.connections.get() >= limits.connections_per_worker {
             return Err(Full::Worker);
         }
@@ -171,11 +196,7 @@ fn totals(stats: &UpstreamStats) -> UpstreamTotals {
 }
 
 async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener)>) -> std::io::Result<()> {
-    let upstreams = Upstreams::new(
-        &shared.config.settings().upstream,
-        shared.config.settings().timeouts.connect,
-        Arc::clone(&shared.clock),
-    );
+    let upstreams = Upstreams::new(Arc::clone(&shared.clock));
     let stats = Arc::clone(upstreams.stats());
     shared.metrics.observe_upstream(move || totals(&stats));
     let worker = Rc::new(Worker::new(id, Arc::clone(&shared), shared.metrics.worker(), upstreams));
@@ -244,7 +265,7 @@ async fn sweep(worker: Rc<Worker>) {
         let table = worker.shared.published.table();
         if table.generation() != generation {
             generation = table.generation();
-            worker.upstreams.retain(table.backends().map(|(_, backend)| &**backend));
+            worker.retain(&table);
         }
         if now.duration_since(last_upstream_sweep) >= Duration::from_secs(1) {
             last_upstream_sweep = now;

@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ingress_core::settings;
 use ingress_core::translate::{TranslateOptions, Translator};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use penstock::control::api::{ApiServer, ApiSource, Namespaces};
 use penstock::control::writeback::{AddressSource, Settings, Terms, Writeback};
-use penstock::control::{DefaultCertificate, Published, run};
+use penstock::control::{Published, run};
 use penstock::sys::clock::{Clock, SystemClock};
 use penstock::sys::rng::SplitMix64;
 use penstock::telemetry::metrics::{Metrics, WritebackCounters};
-use penstock::tls::{DefaultIdentity, key_provider};
+use penstock::tls::key_provider;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -83,12 +82,10 @@ impl ControlPlane {
         let source = ApiSource::new(&server, &namespaces, Arc::clone(&clock), &SplitMix64::new());
         let mut options = TranslateOptions::default();
         options.settings.routing.allow_plaintext = true;
-        let default = DefaultIdentity::new(&settings::Tls::default(), &*clock).unwrap();
         let published = Arc::new(Published::new());
         let control = run(
             source,
             Translator::new(options, key_provider()).secrets_on_demand(),
-            DefaultCertificate::new(Arc::new(default), key_provider()),
             Arc::clone(&published),
             Arc::clone(&clock),
             until(stopped.clone()),

@@ -84,6 +84,7 @@ fn a_table_shows_all_but_secrets() {
         "ingress": "shop/web",
         "rule": "shop/web/",
         "backend": "shop/front:80",
+        "class": "penstock",
         "denied": null,
         "tls": true,
         "acmeHttp01": false,
@@ -93,6 +94,8 @@ fn a_table_shows_all_but_secrets() {
     let backends = dump["backends"].as_array().unwrap();
     assert!(backends.contains(&json!({ "backend": "shop/front:80", "endpoints": ["10.0.0.1:8080"] })));
     assert_eq!(dump["tlsHosts"], json!([{ "host": "shop.example", "secret": "shop/cert" }]));
+    assert_eq!(dump["classes"][1]["class"], "penstock");
+    assert_eq!(dump["classes"][1]["processWide"], true);
     let certificate = &dump["certificates"][0];
     assert_eq!(certificate["secret"], "shop/cert");
     assert_eq!(certificate["hosts"], json!(["shop.example"]));

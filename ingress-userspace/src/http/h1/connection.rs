@@ -1,5 +1,6 @@
 //! A client's connection: its buffers, its bounds, and the way from bytes to a decided request.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use ingress_core::http::HeadScan;
+use ingress_core::http::{HeadLimits, HeadScan};
+use ingress_core::table::{ClassId, RoutingTable};
 use rustls::ServerConnection;
 
+use super::answer::refuse;
 use super::decide::{self, Decided, Names, Request};
 use crate::http::problem::{self, Problem};
 use crate::listener::stream::ClientStream;
@@ -17,8 +20,8 @@ use crate::relay::{Duplex, scratch};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::Listener;
 use crate::tls::{suite_name, tls_version_name};
-use crate::worker::Worker;
 use crate::worker::timers::{Bound, FIRST_REQUEST_GRACE, Timer};
+use crate::worker::{ClassState, Worker};
 
 /// What one read of a head takes at the most, and how much of its next requests a client's connection reads ahead. Heads are
 /// small; a body's bytes that come with one are read on by the relay.
@@ -49,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) tls_version: Option<&'static str>,
     /// `TLS_AES_128_GCM_SHA256`
     pub(crate) tls_suite: Option<&'static str>,
+    /// The class of the server name, in the table of this generation.
+    tls_class: Cell<Option<(u64, ClassId)>>,
 }
 
 impl Peer {
@@ -70,6 +75,19 @@ impl Peer {
             server_name,
             tls_version: tls.map(tls_version_name),
             tls_suite: tls.map(suite_name),
+            tls_class: Cell::new(None),
+        }
+    }
+
+    /// The class whose TLS policy a handshake like this one has to fulfil now. It is looked up once per table.
+    pub(crate) fn tls_class(&self, table: &RoutingTable) -> ClassId {
+        match self.tls_class.get() {
+            Some((generation, class)) if generation == table.generation() => class,
+            _ => {
+                let class = table.tls_class(self.server_name.as_deref());
+                self.tls_class.set(Some((table.generation(), class)));
+                class
+            }
         }
     }
 }
@@ -84,6 +102,11 @@ pub(crate) struct Connection {
     pub(crate) stream: ClientStream,
     /// Its other end.
     pub(crate) peer: Peer,
+    /// What it is served with: from its host on the class of the present request, else of the one before; at first, the
+    /// process-wide one.
+    pub(crate) class: Rc<ClassState>,
+    /// Bounds of the head of the present request.
+    pub(crate) head_limits: HeadLimits,
     /// Received and not yet used: the rest of a body, or the next request.
     pub(crate) input: Vec<u8>,
     /// How far a head has been looked at that is not complete.
@@ -121,12 +144,14 @@ pub(crate) enum Next {
 impl Connection {
     /// A connection after the handshake.
     pub(crate) fn new(worker: Rc<Worker>, timer: Rc<Timer>, stream: ClientStream, peer: Peer) -> Self {
-        let head_began = worker.now();
+        let (head_began, class) = (worker.now(), worker.process());
         Self {
             worker,
             timer,
             stream,
             peer,
+            head_limits: class.request_limits,
+            class,
             input: Vec::new(),
             scan: HeadScan::new(),
             head: Vec::new(),
@@ -184,7 +209,7 @@ impl Connection {
             (true, true) => self.timer.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
             (false, _) => {
                 let bound = if first { Bound::FirstRequest } else { Bound::KeepAlive };
-                self.timer.set(bound, now, self.worker.shared.config.settings().timeouts.idle);
+                self.timer.set(bound, now, self.class.settings.timeouts.idle);
             }
         }
     }
@@ -197,7 +222,7 @@ impl Connection {
 
     fn begin_head(&mut self, now: Instant) {
         self.head_began = now;
-        self.timer.set(Bound::Head, now, self.worker.shared.config.settings().timeouts.head);
+        self.timer.set(Bound::Head, now, self.worker.process().settings.timeouts.head);
     }
 
     /// Gives back what an exceptionally long request took.
@@ -223,7 +248,7 @@ impl Connection {
     async fn head_timed_out(&mut self, bound: Bound) -> Option<Next> {
         self.count(bound);
         if bound == Bound::Head {
-            decide::refuse(self, &Problem::new(&problem::kinds::REQUEST_TIMEOUT));
+            refuse(self, &Problem::new(&problem::kinds::REQUEST_TIMEOUT));
             let _ = self.write_output().await;
         }
         Some(Next::Answered { close: true })
@@ -233,7 +258,7 @@ impl Connection {
     pub(crate) async fn write_output(&mut self) -> Result<(), WriteError> {
         let (worker, timer) = (Rc::clone(&self.worker), Rc::clone(&self.timer));
         let stage = timer.stage();
-        let limit = worker.shared.config.settings().timeouts.idle;
+        let limit = self.class.settings.timeouts.idle;
         let mut sent = 0;
         let (stream, output) = (&mut self.stream, &self.output);
         let mut waiting = false;
@@ -341,6 +366,7 @@ impl Connection {
             error_class: None,
             protocol: self.names.protocol,
             retries: 0,
+            logged: self.class.settings.access_log.enabled,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! From a request head to a decision: which rule authorizes it, or what it is answered.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,10 +10,11 @@ use ingress_core::http::{
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
 
+use super::answer::{answer, refuse};
 use super::body::{Body, BodyEnd};
 use super::connection::{Connection, Peer};
-use crate::http::problem::{self, Problem, kinds};
-use crate::telemetry::RequestRecord;
+use super::route::{Instead, route};
+use crate::http::problem::{Problem, kinds};
 use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
 
@@ -59,7 +59,8 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn set(&mut self, words: [&str; 4], protocol: &'static str) {
+    /// Takes over the words of a new request.
+    pub(super) fn set(&mut self, words: [&str; 4], protocol: &'static str) {
         let names = [&mut self.method, &mut self.host, &mut self.path, &mut self.request_id];
         for (name, word) in names.into_iter().zip(words) {
             name.clear();
@@ -87,25 +88,22 @@ pub(crate) enum Decided {
     },
 }
 
-/// Why a request does not go to a backend.
-enum Instead {
-    Problem(Problem),
-    /// 308 to the same host and path over TLS.
-    Redirect,
-}
-
-/// Takes one request off the connection's input, if its head is complete.
+/// Takes one request off the connection's input, if its head is complete. One table decides it from its head to its end.
 pub(crate) fn take_request(connection: &mut Connection) -> Decided {
+    let worker = Rc::clone(&connection.worker);
+    let table = worker.shared.published.table();
+    connection.class = worker.class(&table, table.process());
+    connection.head_limits = connection.class.request_limits;
     let input = std::mem::take(&mut connection.input);
     let mut storage = header_storage();
     let mut scan = connection.scan;
-    let limits = connection.worker.request_limits;
+    let limits = connection.head_limits;
     let decided = match parse_request_resumed(&mut scan, &input, &mut storage, &limits) {
         Ok(None) => None,
-        Ok(Some(head)) => Some((decide(connection, &head, &input[head.len..]), head.len)),
+        Ok(Some(head)) => Some((decide(connection, &table, &head, &input[head.len..]), head.len)),
         Err(reject) => {
             if let Some(limit) = limit_of(reject.kind) {
-                connection.worker.metrics.limit_hit(limit);
+                worker.metrics.limit_hit(limit);
             }
             connection.input = input;
             refuse(connection, &refused(reject));
@@ -145,22 +143,29 @@ pub(crate) fn refused(reject: Reject) -> Problem {
 }
 
 /// Decides, and returns how many of the bytes after the head were used for the body.
-fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (Decided, usize) {
+fn decide(
+    connection: &mut Connection,
+    table: &RoutingTable,
+    head: &RequestHead<'_>,
+    rest: &[u8],
+) -> (Decided, usize) {
     let worker = Rc::clone(&connection.worker);
     connection.requests += 1;
-    let trusted = is_trusted(connection);
+    let (class, routed) = route(table, &connection.peer, head);
+    let class = worker.class(table, class);
+    connection.class = Rc::clone(&class);
+    let trusted = class.settings.forwarded.trusted_proxies.contain(connection.peer.client.ip());
     let own = worker.request_ids.next();
     let id = head.request_id().filter(|_| trusted).unwrap_or(own.as_str());
     connection.names.set([head.method, &head.host, &head.path, id], head.version.as_str());
     let keep_alive = keep_alive(connection, head);
-    let table = worker.shared.published.table();
-    let body_limit = worker.shared.config.settings().limits.request_body;
+    let body_limit = class.settings.limits.request_body;
     let routed = match head.body {
-        BodyLength::Known(length) if body_limit != 0 && length > body_limit => {
+        BodyLength::Known(length) if routed.is_ok() && body_limit != 0 && length > body_limit => {
             worker.metrics.limit_hit(limit::REQUEST_BODY);
             Err(Instead::Problem(Problem::new(&kinds::BODY_TOO_LARGE)))
         }
-        _ => route(&table, &connection.peer, head),
+        _ => routed,
     };
     let (rule, backend) = match routed {
         Ok(routed) => routed,
@@ -206,7 +211,7 @@ fn decide(connection: &mut Connection, head: &RequestHead<'_>, rest: &[u8]) -> (
 /// Whether another request may follow. If it is we who say no, the client may have sent it already.
 fn keep_alive(connection: &mut Connection, head: &RequestHead<'_>) -> bool {
     let worker = &connection.worker;
-    let most = worker.shared.config.settings().limits.requests_per_connection;
+    let most = connection.class.settings.limits.requests_per_connection;
     let last = most != 0 && connection.requests >= most;
     if last {
         worker.metrics.limit_hit(limit::REQUESTS_PER_CONNECTION);
@@ -227,143 +232,9 @@ pub(crate) fn bad_body(end: &BodyEnd) -> Problem {
     if let BodyEnd::Malformed(reject) = end { refused(*reject) } else { Problem::new(&kinds::BODY_TOO_LARGE) }
 }
 
-fn is_trusted(connection: &Connection) -> bool {
-    let trusted = &connection.worker.shared.config.settings().forwarded.trusted_proxies;
-    trusted.contain(connection.peer.client.ip())
-}
-
 fn scheme(peer: &Peer) -> Scheme {
     match peer.listening {
         Listener::Http => Scheme::Http,
         Listener::Https => Scheme::Https,
     }
-}
-
-/// Which rule authorizes the request on this connection.
-fn route(
-    table: &RoutingTable,
-    peer: &Peer,
-    head: &RequestHead<'_>,
-) -> Result<(Arc<Rule>, Arc<Backend>), Instead> {
-    let rule = table.route(&head.host, &head.path);
-    match peer.listening {
-        Listener::Https => check_server_name(table, peer, head)?,
-        Listener::Http => {
-            let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
-            // Without a name there is nowhere to send the client (HTTP/1.0).
-            if !plaintext && !head.host.is_empty() && (table.tls_host(&head.host) || rule.is_some()) {
-                return Err(Instead::Redirect);
-            }
-            if !plaintext {
-                return Err(Instead::Problem(Problem::new(&kinds::NO_ROUTE)));
-            }
-        }
-    }
-    let rule = rule.ok_or(Instead::Problem(Problem::new(&kinds::NO_ROUTE)))?;
-    if table.is_ambiguous(&head.host, &head.path) {
-        return Err(Instead::Problem(Problem::new(&kinds::PATH_AMBIGUOUS)));
-    }
-    if let Some(denied) = rule.denied {
-        return Err(Instead::Problem(Problem::denied(denied)));
-    }
-    Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
-}
-
-/// A request for another host than the handshake's may only use this connection if both hosts have the same certificate
-/// (RFC 9110 section 7.4): otherwise a host's TLS policy could be avoided by naming another in the handshake.
-fn check_server_name(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> Result<(), Instead> {
-    let Some(name) = peer.server_name.as_deref() else { return Ok(()) };
-    if name == head.host {
-        return Ok(());
-    }
-    let same = match (table.identity(Some(name)), table.identity(Some(&head.host))) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
-    };
-    if same { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::MISDIRECTED))) }
-}
-
-/// Answers a request here, and returns how many of the bytes after the head were its body. `arrived` of them are there.
-fn answer(
-    connection: &mut Connection,
-    head: &RequestHead<'_>,
-    arrived: usize,
-    keep_alive: bool,
-    instead: &Instead,
-) -> (Decided, usize) {
-    let body = match head.body {
-        BodyLength::Empty => Some(0),
-        BodyLength::Known(length) => usize::try_from(length).ok().filter(|length| *length <= arrived),
-        BodyLength::Chunked | BodyLength::UntilClose => None,
-    };
-    // A body that nobody will read: the connection cannot be used again.
-    connection.input_abandoned |= body.is_none();
-    // These responses do not say keep-alive, which HTTP/1.0 needs (RFC 9112 section 9.3).
-    let close = !keep_alive || body.is_none() || head.version == Version::Http10;
-    let (status, class) = match instead {
-        Instead::Problem(problem) => {
-            let head_only = head.method == "HEAD";
-            connection.worker.metrics.problem_response(problem.kind);
-            connection.output = problem::response(
-                problem,
-                &connection.names.request_id,
-                head.header("accept"),
-                head_only,
-                close,
-            );
-            (problem.status, Some(problem.kind))
-        }
-        Instead::Redirect => {
-            redirect(connection, head, close);
-            (308, None)
-        }
-    };
-    let record =
-        RequestRecord { status, error_class: class, total: connection.elapsed(), ..connection.record() };
-    connection.worker.metrics.finish_request(&record);
-    (Decided::Answer { close }, body.unwrap_or_default())
-}
-
-/// RFC 9110 section 15.4.9: method and body stay.
-fn redirect(connection: &mut Connection, head: &RequestHead<'_>, close: bool) {
-    let mut location = format!("https://{}", head.host);
-    // A client that named our port came without a port mapping, so it is sent to our other port.
-    if head.port.is_some_and(|port| port == connection.peer.local_port)
-        && let Some(port) = connection.worker.shared.https_port
-        && port != 443
-    {
-        // Writing to a String does not fail.
-        let _ = write!(location, ":{port}");
-    }
-    location.push_str(&head.path);
-    if let Some(query) = head.query {
-        location.push('?');
-        location.push_str(query);
-    }
-    connection.output.clear();
-    connection
-        .output
-        .extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: ");
-    connection.output.extend_from_slice(location.as_bytes());
-    connection.output.extend_from_slice(b"\r\nX-Request-Id: ");
-    connection.output.extend_from_slice(connection.names.request_id.as_bytes());
-    connection.output.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
-}
-
-/// Answers a request whose head, still in the input, never became one.
-pub(crate) fn refuse(connection: &mut Connection, problem: &Problem) {
-    let id = connection.worker.request_ids.next();
-    connection.names.set(["", "", "", id.as_str()], "");
-    connection.worker.metrics.problem_response(problem.kind);
-    // Whatever else is wrong with it: a client that has sent HEAD reads no content (RFC 9110 section 9.3.2).
-    let head_only = connection.input.trim_ascii_start().starts_with(b"HEAD ");
-    connection.output = problem::response(problem, id.as_str(), None, head_only, true);
-    let record = RequestRecord {
-        status: problem.status,
-        error_class: Some(problem.kind),
-        total: connection.elapsed(),
-        ..connection.record()
-    };
-    connection.worker.metrics.finish_request(&record);
 }

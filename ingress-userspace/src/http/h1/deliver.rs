@@ -77,7 +77,7 @@ async fn stream_body(
     body: &mut Body,
 ) -> Ended {
     let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
-    let idle = worker.shared.config.settings().timeouts.idle;
+    let idle = connection.class.settings.timeouts.idle;
     timer.set(Bound::Idle, worker.now(), idle);
     // A backend that has answered may stop reading: then the rest of the request is not sent.
     let mut sending = !request.body.delivered();
@@ -162,7 +162,7 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
         return client_failed(tally, &error);
     }
     let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
-    let idle = worker.shared.config.settings().timeouts.idle;
+    let idle = connection.class.settings.timeouts.idle;
     let now = worker.now();
     timer.set_total(now, std::time::Duration::ZERO);
     timer.set(Bound::Idle, now, idle);

@@ -66,7 +66,7 @@ pub(crate) enum Attempt {
 /// Forwards a request, relays its response, and writes both down.
 pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Request>) -> After {
     let worker = Rc::clone(&connection.worker);
-    connection.timer.set_total(connection.head_began, worker.shared.config.settings().timeouts.total);
+    connection.timer.set_total(connection.head_began, connection.class.settings.timeouts.total);
     let mut tally = Tally::default();
     let after = attempts(connection, &mut request, &mut tally).await;
     tally.bytes_in += request.body.payload();
@@ -144,7 +144,8 @@ async fn attempt(
 async fn acquire(connection: &Connection, request: &Request, tried: &[SocketAddr]) -> Result<Lease, Failure> {
     // Connecting has a bound of its own; the timer ends it for the request's total.
     connection.timer.clear();
-    let mut acquiring = pin!(connection.worker.upstreams.acquire(&request.backend, tried));
+    let mut acquiring =
+        pin!(connection.worker.upstreams.acquire(&request.backend, tried, connection.class.upstream));
     match connection.timer.bound(|cx| acquiring.as_mut().poll(cx)).await {
         Ok(acquired) => acquired.map_err(Failure::Acquire),
         Err(bound) => Err(Failure::Bound(bound)),
@@ -185,7 +186,7 @@ pub(crate) struct Sending {
 
 impl Sending {
     fn new(connection: &Connection, request: &Request) -> Self {
-        let (now, timeouts) = (connection.worker.now(), &connection.worker.shared.config.settings().timeouts);
+        let (now, timeouts) = (connection.worker.now(), &connection.class.settings.timeouts);
         let complete = request.body.complete();
         if complete {
             connection.timer.set(Bound::Response, now, timeouts.response);
@@ -268,11 +269,7 @@ fn poll_send(
     if !sending.complete {
         let worker = &connection.worker;
         (sending.complete, sending.since) = (true, worker.now());
-        connection.timer.set(
-            Bound::Response,
-            sending.since,
-            worker.shared.config.settings().timeouts.response,
-        );
+        connection.timer.set(Bound::Response, sending.since, connection.class.settings.timeouts.response);
     }
     if sending.refused && !request.body.delivered() {
         // What the client still sends is not read: it is not ours to judge whether it is gone.
@@ -289,7 +286,7 @@ pub(crate) fn poll_body(
     upstream: &mut TcpStream,
 ) -> Poll<BodyEnd> {
     let (worker, timer) = (&connection.worker, &connection.timer);
-    let idle = worker.shared.config.settings().timeouts.idle;
+    let idle = connection.class.settings.timeouts.idle;
     let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
     request.body.poll(cx, &mut connection.stream, upstream, &mut connection.input, progress)
 }

@@ -131,8 +131,7 @@ pub(crate) async fn answer(
 /// The head is parsed once more, because only failures need its Accept field.
 fn render(connection: &Connection, problem: &Problem, close: bool) -> Vec<u8> {
     let mut storage = header_storage();
-    let head =
-        parse_request(&connection.head, &mut storage, &connection.worker.request_limits).ok().flatten();
+    let head = parse_request(&connection.head, &mut storage, &connection.head_limits).ok().flatten();
     let accept = head.as_ref().and_then(|head| head.header("accept"));
     let head_only = head.as_ref().is_some_and(|head| head.method == "HEAD");
     problem::response(problem, &connection.names.request_id, accept, head_only, close)

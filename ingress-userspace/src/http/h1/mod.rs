@@ -9,6 +9,7 @@
 //!                └────► Answer (redirect, problem) ────────────────────────────────┘
 //! ```
 
+mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;
 mod decide;
@@ -16,6 +17,7 @@ mod deliver;
 mod exchange;
 mod failure;
 mod response;
+mod route;
 
 use connection::{Connection, Next};
 

@@ -96,7 +96,7 @@ impl Reader {
         let mut used = 0;
         loop {
             let mut storage = header_storage();
-            let limits = connection.worker.response_limits;
+            let limits = connection.class.response_limits;
             let method = connection.names.method.as_str();
             let parsed =
                 parse_response_resumed(&mut self.scan, &bytes[used..], &mut storage, &limits, method)?;
@@ -186,7 +186,7 @@ fn last(
         client_version: request.version,
         close,
         hsts: if connection.peer.listening == Listener::Https && request.rule.tls {
-            connection.worker.hsts.as_deref()
+            connection.class.hsts.as_deref()
         } else {
             None
         },

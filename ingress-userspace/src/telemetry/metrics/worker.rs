@@ -102,7 +102,7 @@ impl WorkerMetrics {
         &self.counters
     }
 
-    /// Counts a request that has ended, and logs it.
+    /// Counts a request that has ended, and logs it if its class does.
     pub fn finish_request(&self, record: &RequestRecord<'_>) {
         match record.rule {
             None => self.counters.unmatched.record(record),
@@ -112,7 +112,9 @@ impl WorkerMetrics {
         if let Some(class) = record.error_class {
             self.counters.errors.add(class);
         }
-        access_log::emit(record);
+        if record.logged {
+            access_log::emit(record);
+        }
     }
 
     fn record_route(&self, ingress: &NamespacedName, record: &RequestRecord<'_>) {

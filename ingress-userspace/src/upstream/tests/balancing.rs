@@ -55,7 +55,7 @@ async fn an_endpoint_at_its_limit_is_skipped_and_then_all_are_busy() {
     for _ in 0..6 {
         leases.push(world.lease(&backend).await);
     }
-    let error = world.upstreams.acquire(&backend, &[]).await.unwrap_err();
+    let error = world.acquire(&backend, &[]).await.unwrap_err();
     assert_eq!((error.status(), error.kind()), (503, "endpoints-busy"));
     let freed = leases.pop().unwrap();
     let address = freed.endpoint();
@@ -69,9 +69,9 @@ async fn tried_endpoints_are_avoided_while_there_is_another() {
     let (_listeners, backend) = servers(3).await;
     let [a, b, c] = [0, 1, 2].map(|i| backend.endpoints[i].address);
     for _ in 0..20 {
-        assert_eq!(world.upstreams.acquire(&backend, &[a, c]).await.unwrap().endpoint(), b);
+        assert_eq!(world.acquire(&backend, &[a, c]).await.unwrap().endpoint(), b);
     }
-    assert!(world.upstreams.acquire(&backend, &[a, b, c]).await.is_ok());
+    assert!(world.acquire(&backend, &[a, b, c]).await.is_ok());
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_retry_gets_a_new_connection() {
     let world = World::new(&settings::Upstream::default());
     let (_listeners, backend) = servers(1).await;
     world.lease(&backend).await.succeed(MILLI, true);
-    let retry = world.upstreams.acquire(&backend, &[backend.endpoints[0].address]).await.unwrap();
+    let retry = world.acquire(&backend, &[backend.endpoints[0].address]).await.unwrap();
     assert!(!retry.reused());
     assert_eq!(world.stats().idle.get(), 1, "the idle one waits for another request");
 }

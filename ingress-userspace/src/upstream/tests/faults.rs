@@ -26,7 +26,7 @@ fn addresses(count: u16) -> Vec<SocketAddr> {
 }
 
 async fn failure(world: &World, backend: &Backend) -> AcquireError {
-    world.upstreams.acquire(backend, &[]).await.unwrap_err()
+    world.acquire(backend, &[]).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -51,9 +51,9 @@ async fn a_backend_without_endpoints_is_unavailable() {
 async fn a_connect_that_takes_too_long_is_a_gateway_timeout() {
     let connect = Box::new(Faulty(|| Poll::Pending, Rc::default()));
     let rng = Box::new(SplitMix64::from_seed(1));
-    let config = settings::Upstream::default();
-    let upstreams = Upstreams::with_seams(&config, 20 * MILLI, TestClock::new(), rng, connect);
-    let error = soon(upstreams.acquire(&backend(&addresses(1)), &[])).await.unwrap_err();
+    let bounds = Bounds::new(&settings::Upstream::default(), 20 * MILLI);
+    let upstreams = Upstreams::with_seams(TestClock::new(), rng, connect);
+    let error = soon(upstreams.acquire(&backend(&addresses(1)), &[], bounds)).await.unwrap_err();
     assert!(matches!(error, AcquireError::ConnectTimeout { .. }), "{error:?}");
     assert_eq!((error.status(), upstreams.stats().connect_timeout.get()), (504, 1));
 }
@@ -62,7 +62,7 @@ async fn a_connect_that_takes_too_long_is_a_gateway_timeout() {
 async fn a_request_that_gives_up_while_connecting_leaves_no_trace() {
     let (world, _) = faulty(&settings::Upstream::default(), || Poll::Pending);
     let one = backend(&addresses(1));
-    let mut acquire = Box::pin(world.upstreams.acquire(&one, &[]));
+    let mut acquire = Box::pin(world.acquire(&one, &[]));
     std::future::poll_fn(|cx| {
         assert!(acquire.as_mut().poll(cx).is_pending());
         Poll::Ready(())
@@ -81,12 +81,12 @@ async fn failures_eject_and_the_other_endpoint_serves() {
     let both = backend(&[dead, alive]);
     let mut failures = 0;
     while world.stats().ejections.get() == 0 {
-        match world.upstreams.acquire(&both, &[]).await {
+        match world.acquire(&both, &[]).await {
             Ok(lease) => lease.succeed(MILLI, true),
             Err(error) => {
                 assert_eq!(error.endpoint(), Some(dead));
                 failures += 1;
-                let retried = world.upstreams.acquire(&both, &[dead]).await.unwrap();
+                let retried = world.acquire(&both, &[dead]).await.unwrap();
                 assert_eq!(retried.endpoint(), alive);
             }
         }

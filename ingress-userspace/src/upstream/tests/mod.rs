@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ingress_core::objects::NamespacedName;
+use ingress_core::settings;
 use ingress_core::table::{Backend, Endpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,6 +50,7 @@ impl Clock for TestClock {
 /// Upstreams with a test clock, a fixed seed and real TCP.
 struct World {
     upstreams: Upstreams,
+    bounds: Bounds,
     clock: Arc<TestClock>,
 }
 
@@ -60,16 +62,20 @@ impl World {
     fn with_connect(config: &settings::Upstream, connect: Box<dyn Connect>) -> Self {
         let clock = TestClock::new();
         let rng = Box::new(SplitMix64::from_seed(1));
-        let upstreams = Upstreams::with_seams(config, 5 * SECOND, clock.clone(), rng, connect);
-        Self { upstreams, clock }
+        let upstreams = Upstreams::with_seams(clock.clone(), rng, connect);
+        Self { upstreams, bounds: Bounds::new(config, 5 * SECOND), clock }
     }
 
     fn stats(&self) -> &UpstreamStats {
         self.upstreams.stats()
     }
 
+    async fn acquire(&self, backend: &Backend, tried: &[SocketAddr]) -> Result<Lease, AcquireError> {
+        self.upstreams.acquire(backend, tried, self.bounds).await
+    }
+
     async fn lease(&self, backend: &Backend) -> Lease {
-        self.upstreams.acquire(backend, &[]).await.unwrap()
+        self.acquire(backend, &[]).await.unwrap()
     }
 
     fn sweep_after(&self, pause: Duration) {
