@@ -164,7 +164,8 @@ impl Secrets {
         let version = fingerprint(version);
         entry.listed = true;
         entry.heard = Heard::Version(version);
-        if entry.told != Told::Version(version) {
+        // What is asked for may be older.
+        if entry.told != Told::Version(version) || entry.asked != Asked::No {
             self.ask(name);
         }
     }
@@ -173,7 +174,7 @@ impl Secrets {
     pub(super) fn gone(&mut self, name: &NamespacedName) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.heard = Heard::Gone;
-        if entry.told != Told::Absent {
+        if entry.told != Told::Absent || entry.asked != Asked::No {
             self.ask(name);
         }
     }
