@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use support::authority::{Authority, KeyKind};
 use support::cluster::{self, Kube, block_on};
-use support::control_plane::{ControlPlane, Setup, eventually};
+use support::control_plane::{ControlPlane, Setup, becomes, eventually};
 use support::manifests::Ingress;
 
 const CLASS: &str = "
@@ -85,8 +85,7 @@ fn expected(all: &[(&str, &str, i32)]) -> Vec<(String, String, i32)> {
 
 #[track_caller]
 fn expect(kube: &Kube, namespace: &str, object: &str, all: &[(&str, &str, i32)]) {
-    let all = expected(all);
-    eventually(&format!("{object} has Events {all:?}"), || told(kube, namespace, object) == all);
+    becomes(&format!("the Events of {object}"), &expected(all), || told(kube, namespace, object));
 }
 
 fn site(namespace: &str, name: &str) -> Ingress {

@@ -13,7 +13,7 @@ use penstock::control::writeback::{Address, AddressSource};
 use serde_json::{Value, json};
 
 use support::cluster::{self, Kube, block_on};
-use support::control_plane::{ControlPlane, Setup, eventually};
+use support::control_plane::{ControlPlane, Setup, becomes, eventually};
 use support::manifests::Ingress;
 
 const CLASSES: &str = "
@@ -46,8 +46,8 @@ fn shown(kube: &Kube, namespace: &str, name: &str) -> Vec<String> {
 
 #[track_caller]
 fn expect(kube: &Kube, namespace: &str, name: &str, addresses: &[&str]) {
-    let what = format!("{name} shows {addresses:?}");
-    eventually(&what, || shown(kube, namespace, name) == addresses);
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    becomes(&format!("the status of {name}"), &addresses, || shown(kube, namespace, name));
 }
 
 /// What another controller writes, without server-side apply.

@@ -9,6 +9,7 @@ use ingress_core::translate::{SecretDemand, Translator};
 
 use super::ObjectSource;
 use crate::sys::clock::Clock;
+use crate::sys::memory;
 
 /// Now, in Unix seconds.
 pub(super) fn unix(clock: &dyn Clock) -> i64 {
@@ -53,10 +54,21 @@ impl Maker {
 
 /// Applies changes on another thread: a first table of thousands of objects takes a while, in which probes are answered.
 /// `None` if that has failed, which leaves no maker.
-pub(super) async fn make(maker: &mut Option<Maker>, changes: Vec<Change>, now: i64) -> Option<Made> {
+///
+/// `complete`: these changes are the last of the first ones.
+pub(super) async fn make(
+    maker: &mut Option<Maker>,
+    changes: Vec<Change>,
+    now: i64,
+    complete: bool,
+) -> Option<Made> {
     let mut owned = maker.take()?;
     let work = tokio::task::spawn_blocking(move || {
         let made = owned.apply(changes, now);
+        if complete {
+            owned.translator.compact();
+            memory::give_back();
+        }
         (owned, made)
     });
     match work.await {

@@ -145,7 +145,8 @@ pub async fn run<S: ObjectSource>(
         };
         let Batch { changes, problems, synced } = batch;
         publisher.hold.answered(&changes);
-        let Some(mut made) = make(&mut maker, changes, publisher.unix()).await else {
+        let complete = synced && !publisher.published.ready();
+        let Some(mut made) = make(&mut maker, changes, publisher.unix(), complete).await else {
             return shutdown.await;
         };
         if S::SECRETS_ON_DEMAND {

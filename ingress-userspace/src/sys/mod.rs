@@ -1,4 +1,5 @@
 //! The operating system: clock, sockets, socket options. `unsafe` is allowed here and in `bpf` only.
 
 pub mod clock;
+pub(crate) mod memory;
 pub mod rng;

@@ -184,7 +184,7 @@ impl Server {
             assert!(slim, "Secrets are listed with what is in them");
         }
         let answer = match (path.name.clone(), query.get("watch")) {
-            (Some(name), _) => self.get((path.kind, path.namespace.unwrap_or_default(), name)),
+            (Some(name), _) => self.get(&(path.kind, path.namespace.unwrap_or_default(), name)),
             (None, Some(_)) => self.watch(path, query["resourceVersion"].parse()?, slim),
             (None, None) => self.list(&path, &query, slim),
         };
@@ -201,10 +201,10 @@ impl Server {
         }
     }
 
-    fn get(&self, key: Key) -> Answer {
+    fn get(&self, key: &Key) -> Answer {
         let mut state = self.state();
         state.read.insert(format!("{}/{}", key.1, key.2));
-        match state.current().get(&key) {
+        match state.current().get(key) {
             Some(object) => text(object.to_string()),
             None => refuse(404, "not found"),
         }

@@ -1,5 +1,6 @@
 //! Penstock's control plane in the test's own process: it reads from a cluster and writes back to it, without listeners.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -147,4 +148,21 @@ pub(crate) fn within(bound: Duration, what: &str, mut is_true: impl FnMut() -> b
         block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
     }
     begin.elapsed()
+}
+
+/// Waits until a question has this answer; a failure tells the last one.
+#[track_caller]
+pub(crate) fn becomes<T: PartialEq + Debug>(what: &str, expected: &T, mut ask: impl FnMut() -> T) {
+    let begin = Instant::now();
+    loop {
+        let answer = ask();
+        if answer == *expected {
+            return;
+        }
+        assert!(
+            begin.elapsed() < DEADLINE,
+            "not within {DEADLINE:?}: {what}: {answer:?} is not {expected:?}"
+        );
+        block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+    }
 }

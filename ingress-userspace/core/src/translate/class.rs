@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassParametersReference};
+use k8s_openapi::api::networking::v1::{IngressClass, IngressClassParametersReference};
 
 use super::TranslateOptions;
 use super::created;
+use super::held::HeldIngress;
 use super::marks::{DEFAULT_CLASS, LEGACY_CLASS};
 use super::names::{is_subdomain, shown};
 use super::reason;
@@ -60,8 +61,8 @@ impl Classes {
     /// The class of an Ingress, if it is ours. "For backwards compatibility, when that annotation is set, it must be given
     /// precedence over this field" (Ingress API reference, `ingressClassName`); the API server refuses new objects that have
     /// both.
-    pub(super) fn select(&self, ingress: &Ingress) -> Option<&Arc<str>> {
-        let (annotation, field) = named(ingress);
+    pub(super) fn select(&self, ingress: &HeldIngress) -> Option<&Arc<str>> {
+        let (annotation, field) = ingress.class();
         match annotation.or(field) {
             Some(name) => self.ours.get_key_value(name).map(|(name, _)| name),
             None => self.default.as_ref(),
@@ -116,16 +117,9 @@ fn refusal(reference: &IngressClassParametersReference) -> Option<(&'static str,
     bad_name.then(|| ("name", format!("{} is not a name of a ProxyClass", shown(&reference.name))))
 }
 
-/// The class that an Ingress names by annotation and by field.
-fn named(ingress: &Ingress) -> (Option<&str>, Option<&str>) {
-    let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(LEGACY_CLASS));
-    let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
-    (annotation.map(String::as_str), field)
-}
-
 /// A warning for an Ingress whose annotation and field name different classes.
-pub(super) fn disagreement(ingress: &Ingress) -> Option<Finding> {
-    let (Some(annotation), Some(field)) = named(ingress) else { return None };
+pub(super) fn disagreement(ingress: &HeldIngress) -> Option<Finding> {
+    let (Some(annotation), Some(field)) = ingress.class() else { return None };
     (annotation != field).then(|| {
         let message = format!(
             "the annotation {LEGACY_CLASS} names class {} and has precedence over {}; remove one",

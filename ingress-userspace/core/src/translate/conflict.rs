@@ -150,11 +150,11 @@ fn certificate_finding(
             "the key of Secret {} is weaker than tls.keys of {} asks for; requests for host {host} are answered 503",
             secret.name, tls.class_title
         );
-        return Some(Finding::refused(reason::CERTIFICATE_KEY_WEAK, &claim.secret_field, message));
+        return Some(Finding::refused(reason::CERTIFICATE_KEY_WEAK, claim.secret_field(), message));
     }
     (!loaded.covers(host)).then(|| {
         let message = format!("the certificate of Secret {} is not issued for host {host}", secret.name);
-        Finding::warning(reason::CERTIFICATE_HOST_MISMATCH, &claim.field, message)
+        Finding::warning(reason::CERTIFICATE_HOST_MISMATCH, claim.field(), message)
     })
 }
 
@@ -170,7 +170,7 @@ fn loser_finding(
         None => format!("the default certificate, as Ingress {owner} wants"),
     };
     let message = format!("host {host} is served with {used}: it is older, or of the host's namespace");
-    Finding::warning(reason::TLS_HOST_CONFLICT, &claim.field, message)
+    Finding::warning(reason::TLS_HOST_CONFLICT, claim.field(), message)
 }
 
 /// Builds the rules of a host from all Ingresses that have some for it. `tls` is how the host is served over TLS.
@@ -182,7 +182,7 @@ pub(super) fn settle_host(
     before: Option<&Arc<HostRules>>,
 ) -> (Option<Arc<HostRules>>, Findings) {
     let mut entries = Vec::new();
-    let mut fields = BTreeMap::new();
+    let mut drafted = BTreeMap::new();
     let mut findings = Findings::new();
     let written = host.written();
     for (name, draft) in drafts {
@@ -194,7 +194,7 @@ pub(super) fn settle_host(
             let rank = rank(host, name, draft, wanted);
             let same = before.and_then(|old| old.ranked(&rank)).filter(|old| ***old == rule);
             let rule = same.map_or_else(|| Arc::new(rule), Arc::clone);
-            fields.insert(((*name).clone(), wanted.position), &wanted.field);
+            drafted.insert(((*name).clone(), wanted.position), wanted);
             entries.push(RankedRule { rank, rule });
         }
         let finding = tls.and_then(|tls| {
@@ -218,8 +218,9 @@ pub(super) fn settle_host(
         };
         let because = winner.rank.advantage(&loser.rank);
         let message = format!("{what} is served by Ingress {}: {because}", winner.rule.ingress);
-        let field =
-            fields.get(&(loser.rank.ingress.clone(), loser.rank.position)).map_or("spec", |f| f.as_str());
+        let field = drafted
+            .get(&(loser.rank.ingress.clone(), loser.rank.position))
+            .map_or_else(|| "spec".to_owned(), |rule| rule.field());
         let finding = Finding::refused(reason::CONFLICT, field, message);
         findings.entry(loser.rank.ingress.clone()).or_default().push(finding);
     }

@@ -1,7 +1,6 @@
 //! What a translation keeps of the objects, to make again what a change makes stale.
 //!
-//! Of Services and EndpointSlices it is what rules need: as Kubernetes' own types, whose fields are mostly empty, they would
-//! be the larger half of the memory.
+//! It is what rules need: as Kubernetes' own types, whose fields are mostly empty, they would be the larger half of the memory.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,10 +8,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Secret, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressSpec};
 
+use super::created;
+use super::index::refill;
 use super::ingress::is_acme_solver;
-use super::marks::SERVICE_NAME;
+use super::marks::{LEGACY_CLASS, SERVICE_NAME};
 use super::names::shown;
 use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use crate::proxy_class::ProxyClass;
@@ -20,7 +21,7 @@ use crate::proxy_class::ProxyClass;
 /// The objects at one moment. Ordered maps, so that nothing depends on arrival order.
 #[derive(Default)]
 pub(super) struct Held {
-    pub(super) ingresses: BTreeMap<NamespacedName, Arc<Ingress>>,
+    pub(super) ingresses: BTreeMap<NamespacedName, HeldIngress>,
     pub(super) ingress_classes: BTreeMap<NamespacedName, Arc<IngressClass>>,
     pub(super) services: BTreeMap<NamespacedName, HeldService>,
     pub(super) slices: BTreeMap<NamespacedName, HeldSlice>,
@@ -33,7 +34,7 @@ impl Held {
     pub(super) fn uid(&self, key: &ObjectKey) -> Option<&str> {
         let name = &key.name;
         let meta = match key.kind {
-            Kind::Ingress => &self.ingresses.get(name)?.metadata,
+            Kind::Ingress => return self.ingresses.get(name)?.uid.as_deref(),
             Kind::IngressClass => &self.ingress_classes.get(name)?.metadata,
             Kind::Service => return self.services.get(name)?.uid.as_deref(),
             Kind::EndpointSlice => return None,
@@ -53,7 +54,7 @@ impl Held {
 
     fn upsert(&mut self, name: NamespacedName, object: Object) {
         match object {
-            Object::Ingress(o) => drop(self.ingresses.insert(name, o)),
+            Object::Ingress(o) => drop(self.ingresses.insert(name, HeldIngress::new(o))),
             Object::IngressClass(o) => drop(self.ingress_classes.insert(name, o)),
             Object::Service(o) => drop(self.services.insert(name, HeldService::new(&o))),
             Object::EndpointSlice(o) => drop(self.slices.insert(name, HeldSlice::new(&o))),
@@ -73,6 +74,13 @@ impl Held {
         }
     }
 
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.ingresses);
+        refill(&mut self.services);
+        refill(&mut self.slices);
+    }
+
     /// Whether a Service is marked as part of an ACME HTTP-01 solver.
     pub(super) fn is_solver(&self, service: &NamespacedName) -> bool {
         self.services.get(service).is_some_and(|service| service.solver)
@@ -82,6 +90,42 @@ impl Held {
     pub(super) fn slice_service(&self, slice: &NamespacedName) -> Option<NamespacedName> {
         let service = self.slices.get(slice)?.service.as_deref()?;
         Some(NamespacedName::new(Arc::clone(&slice.namespace), service))
+    }
+}
+
+/// An Ingress.
+pub(super) struct HeldIngress {
+    uid: Option<Box<str>>,
+    /// `creationTimestamp` in Unix seconds.
+    pub(super) created: i64,
+    /// The class that its annotation names.
+    class_annotation: Option<Box<str>>,
+    /// Whether it is marked as part of an ACME HTTP-01 solver.
+    pub(super) solver: bool,
+    pub(super) spec: IngressSpec,
+}
+
+impl HeldIngress {
+    fn new(ingress: Arc<Ingress>) -> Self {
+        let meta = &ingress.metadata;
+        let annotation = meta.annotations.as_ref().and_then(|all| all.get(LEGACY_CLASS));
+        Self {
+            uid: meta.uid.as_deref().map(Box::from),
+            created: created(meta),
+            class_annotation: annotation.map(|name| Box::from(name.as_str())),
+            solver: is_acme_solver(meta),
+            // The API server's objects are ours alone; those of a directory are kept by it too.
+            spec: match Arc::try_unwrap(ingress) {
+                Ok(ingress) => ingress.spec,
+                Err(ingress) => ingress.spec.clone(),
+            }
+            .unwrap_or_default(),
+        }
+    }
+
+    /// The class that it names by annotation and by field.
+    pub(super) fn class(&self) -> (Option<&str>, Option<&str>) {
+        (self.class_annotation.as_deref(), self.spec.ingress_class_name.as_deref())
     }
 }
 

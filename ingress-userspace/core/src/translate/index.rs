@@ -6,6 +6,7 @@ use crate::objects::NamespacedName;
 use crate::table::HostKey;
 
 /// A sorted set. Nearly all hold one element: a list takes a third of the memory of a tree.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Few<T>(Vec<T>);
 
 /// A set of names of objects.
@@ -48,6 +49,11 @@ impl<T: Ord + Clone> Few<T> {
     }
 }
 
+/// Builds an ordered map anew, with full nodes.
+pub(super) fn refill<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
+}
+
 /// From a thing to the names of the objects that refer to it.
 pub(super) struct Index<K>(BTreeMap<K, NameSet>);
 
@@ -58,6 +64,11 @@ impl<K> Default for Index<K> {
 }
 
 impl<K: Ord + Clone> Index<K> {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.0);
+    }
+
     pub(super) fn link(&mut self, key: &K, name: &NamespacedName) {
         self.0.entry(key.clone()).or_default().insert(name);
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backend::{BackendKey, parse_reference};
 use super::class::disagreement;
 use super::class_table::ClassTraits;
-use super::created;
+use super::held::HeldIngress;
+use super::index::NameSet;
 use super::marks::ACME_SOLVER;
 use super::names::{is_label, is_subdomain, parse_host, shown};
 use super::path::{ACME_CHALLENGE, ParsedPath, parse_path, parse_type};
@@ -18,6 +19,9 @@ use super::tls::{Claim, read_claims};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::{HostKey, PathType, trim};
+
+/// The field of an Ingress' default backend.
+const DEFAULT_BACKEND: &str = "spec.defaultBackend";
 
 /// What an Ingress asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(super) struct Draft {
     pub(super) rules: Vec<DraftRule>,
     pub(super) claims: Vec<Claim>,
     /// Services that the Ingress names, whether or not their rules are accepted.
-    pub(super) services: BTreeSet<NamespacedName>,
+    pub(super) services: NameSet,
     /// Findings that depend on nothing but the Ingress and the marks of its Services.
     pub(super) findings: Vec<Finding>,
 }
@@ -41,13 +45,35 @@ pub(super) struct DraftRule {
     pub(super) path: Arc<str>,
     pub(super) path_type: PathType,
     pub(super) backend: BackendKey,
-    /// The field of the path.
-    pub(super) field: String,
-    /// The field of the backend.
-    pub(super) backend_field: String,
+    /// Its rule and its path in the Ingress; a default backend comes after all rules.
     pub(super) position: (u32, u32),
     pub(super) tls: bool,
     pub(super) acme_http01: bool,
+}
+
+impl DraftRule {
+    /// The field of the path.
+    pub(super) fn field(&self) -> String {
+        match (&self.host, self.fallback) {
+            (HostKey::Configured, _) => String::new(),
+            (_, true) => DEFAULT_BACKEND.to_owned(),
+            (_, false) => path_field(self.position.0, self.position.1),
+        }
+    }
+
+    /// The field of the backend.
+    pub(super) fn backend_field(&self) -> String {
+        let field = self.field();
+        if self.fallback { field } else { backend_field(&field) }
+    }
+}
+
+fn path_field(rule: u32, path: u32) -> String {
+    format!("spec.rules[{rule}].http.paths[{path}]")
+}
+
+fn backend_field(path_field: &str) -> String {
+    format!("{path_field}.backend")
 }
 
 impl Draft {
@@ -75,8 +101,6 @@ impl Draft {
             path: Arc::from("/"),
             path_type: PathType::Prefix,
             backend,
-            field: String::new(),
-            backend_field: String::new(),
             position: (0, 0),
             tls: !class.allow_plaintext,
             acme_http01: false,
@@ -96,12 +120,11 @@ pub(super) fn is_acme_solver(meta: &ObjectMeta) -> bool {
 /// Reads an Ingress of ours. `solver` says whether a Service is marked as an ACME solver.
 pub(super) fn read(
     name: &NamespacedName,
-    ingress: &Ingress,
+    ingress: &HeldIngress,
     class: &Arc<ClassTraits>,
     solver: &dyn Fn(&NamespacedName) -> bool,
 ) -> Draft {
-    let mut draft =
-        Draft { created: created(&ingress.metadata), class: Arc::clone(class), ..Draft::default() };
+    let mut draft = Draft { created: ingress.created, class: Arc::clone(class), ..Draft::default() };
     draft.findings.extend(disagreement(ingress));
     if let Some(problem) = &class.problem {
         let message = format!(
@@ -121,9 +144,7 @@ pub(super) fn read(
         draft.findings.push(Finding::refused(reason::NAME_INVALID, field, message));
         return draft;
     }
-    let empty = IngressSpec::default();
-    let spec = ingress.spec.as_ref().unwrap_or(&empty);
-    let reader = Reader { name, spec, solver, marked: is_acme_solver(&ingress.metadata), draft };
+    let reader = Reader { name, spec: &ingress.spec, solver, marked: ingress.solver, draft };
     reader.read()
 }
 
@@ -192,10 +213,10 @@ impl Reader<'_> {
     }
 
     fn path(&mut self, at: usize, index: usize, entry: &HTTPIngressPath, host: &HostKey) {
-        let field = format!("spec.rules[{at}].http.paths[{index}]");
+        let position = (at as u32, index as u32);
+        let field = path_field(position.0, position.1);
         let Some((path, path_type)) = self.path_and_type(entry, &field) else { return };
-        let backend_field = format!("{field}.backend");
-        let backend = self.backend(&entry.backend, &backend_field);
+        let backend = self.backend(&entry.backend, &backend_field(&field));
         let challenge = path.starts_with(ACME_CHALLENGE)
             || (path_type == PathType::Prefix && *path == *trim(ACME_CHALLENGE));
         let marked = self.marked || (!backend.is_refused() && (self.solver)(&backend.service));
@@ -210,9 +231,7 @@ impl Reader<'_> {
             path,
             path_type,
             backend,
-            field,
-            backend_field,
-            position: (at as u32, index as u32),
+            position,
             tls,
             acme_http01,
         });
@@ -252,7 +271,7 @@ impl Reader<'_> {
     fn backend(&mut self, backend: &IngressBackend, field: &str) -> BackendKey {
         let (key, finding) = parse_reference(&self.name.namespace, backend, field);
         if finding.is_none() {
-            self.draft.services.insert(key.service.clone());
+            self.draft.services.insert(&key.service);
         }
         self.draft.findings.extend(finding);
         key
@@ -278,8 +297,7 @@ impl Reader<'_> {
 
     /// An Ingress' default backend is the last rule of each of its hosts; without rules it is a default for all hosts.
     fn default_backend(&mut self, backend: &IngressBackend, hosts: &[Option<HostKey>]) {
-        let field = "spec.defaultBackend";
-        let key = self.backend(backend, field);
+        let key = self.backend(backend, DEFAULT_BACKEND);
         let mut targets: Vec<(HostKey, bool)> = Vec::new();
         if hosts.is_empty() {
             let tls = !self.draft.claims.is_empty();
@@ -289,7 +307,7 @@ impl Reader<'_> {
                 let message =
                     "the Ingress has no spec.tls; Penstock serves TLS only, unless allowPlaintext is set"
                         .to_owned();
-                self.refuse(reason::PLAINTEXT_REFUSED, field.to_owned(), message);
+                self.refuse(reason::PLAINTEXT_REFUSED, DEFAULT_BACKEND.to_owned(), message);
             }
         }
         for (at, host) in hosts.iter().enumerate() {
@@ -305,8 +323,6 @@ impl Reader<'_> {
             path: Arc::from("/"),
             path_type: PathType::Prefix,
             backend: key.clone(),
-            field: field.to_owned(),
-            backend_field: field.to_owned(),
             position: (u32::MAX, 0),
             tls,
             acme_http01: false,

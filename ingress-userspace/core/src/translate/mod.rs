@@ -13,6 +13,7 @@
 //! repeats only the arrows it touches: an EndpointSlice one slot, a ProxyClass one slot, a Secret the hosts that it serves, an
 //! Ingress its hosts.
 
+mod absorb;
 mod backend;
 mod bindings;
 mod chain;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expiry;
+use super::index::refill;
 use super::names::shown_name;
 use super::reason;
 use super::secrets::SecretState;
@@ -20,6 +21,11 @@ const MAX_CLASSES: usize = 5;
 pub(super) struct Reports(BTreeMap<ObjectKey, ObjectReport>);
 
 impl Reports {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.0);
+    }
+
     pub(super) fn all(&self) -> Vec<ObjectReport> {
         self.0.values().cloned().collect()
     }
@@ -48,7 +54,7 @@ impl Translator {
             let slot = self.slots.get(&rule.backend);
             let problem = slot.and_then(|slot| slot.problem_for(&rule.backend, &draft.class));
             findings.extend(problem.map(|problem| {
-                let field = format!("{}{}", rule.backend_field, problem.field);
+                let field = format!("{}{}", rule.backend_field(), problem.field);
                 Finding::refused(problem.reason, field, problem.message.clone())
             }));
         }
@@ -109,10 +115,10 @@ fn secret_finding(claim: &Claim, state: &SecretState) -> Option<Finding> {
     let secret = claim.secret.as_ref()?;
     let Some(problem) = &state.problem else {
         let message = format!("Secret {}: {}", shown_name(secret), expiry_message(state)?);
-        return Some(Finding::warning(reason::CERTIFICATE_EXPIRES, claim.secret_field.clone(), message));
+        return Some(Finding::warning(reason::CERTIFICATE_EXPIRES, claim.secret_field(), message));
     };
     let message = problem.about(secret);
-    let field = claim.secret_field.clone();
+    let field = claim.secret_field();
     Some(if state.serving.is_some() {
         Finding::warning(problem.reason, field, format!("{message}{}", previous(state)))
     } else {

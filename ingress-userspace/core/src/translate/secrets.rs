@@ -15,7 +15,7 @@ use rustls::crypto::KeyProvider;
 use super::SecretDemand;
 use super::demand::Changes;
 use super::identity::{Loaded, SecretProblem, judge, read};
-use super::index::NameSet;
+use super::index::{NameSet, refill};
 use super::names::{is_subdomain, shown};
 use super::reason;
 use crate::objects::NamespacedName;
@@ -40,7 +40,7 @@ enum Content {
     Unknown,
     Absent,
     Withheld(Arc<str>),
-    Bad(SecretProblem),
+    Bad(Box<SecretProblem>),
     /// It can serve, while its certificate is valid.
     Good(Arc<Loaded>),
 }
@@ -64,7 +64,7 @@ pub(super) struct SecretState {
     /// What is served: the Secret as it is, or the last one that was good.
     pub(super) serving: Option<Arc<Loaded>>,
     /// Why the Secret as it is cannot serve.
-    pub(super) problem: Option<SecretProblem>,
+    pub(super) problem: Option<Box<SecretProblem>>,
     /// The Secret can serve, but its certificate ends in less than so many days.
     pub(super) warned_days: Option<u16>,
     deadline: Option<i64>,
@@ -85,7 +85,7 @@ impl SecretState {
             News::Absent => Content::Absent,
             News::Withheld(why) => Content::Withheld(why),
             News::Given(secret) => match read(&secret, keys) {
-                Err(problem) => Content::Bad(problem),
+                Err(problem) => Content::Bad(Box::new(problem)),
                 Ok(new) => Content::Good(match &self.serving {
                     // One certificate has one key, so an equal chain needs no new identity.
                     Some(old) if old.key.cert == new.key.cert => Arc::clone(old),
@@ -99,7 +99,7 @@ impl SecretState {
     fn judge(&self, name: &NamespacedName, now: i64) -> (Option<SecretProblem>, Option<i64>) {
         let (reason, message) = match &self.content {
             Content::Good(loaded) => return judge(loaded, now),
-            Content::Bad(problem) => return (Some(problem.clone()), None),
+            Content::Bad(problem) => return (Some((**problem).clone()), None),
             _ if !is_subdomain(&name.name) => {
                 (reason::NAME_INVALID, format!("{} is not a name of a Secret", shown(&name.name)))
             }
@@ -135,6 +135,11 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.states);
+    }
+
     pub(super) fn new(warning_days: u16) -> Self {
         Self {
             warning_days,
@@ -225,6 +230,7 @@ impl Secrets {
             state.take_over(news, keys);
         }
         let (problem, deadline) = state.judge(name, now);
+        let problem = problem.map(Box::new);
         let validity = state.content.good().filter(|_| problem.is_none()).map(Loaded::validity);
         let next = validity.and_then(|validity| validity.next_warning(self.warning_days, now));
         let deadline = next.into_iter().chain(deadline).min();

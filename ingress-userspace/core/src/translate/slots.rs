@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::backend::{BackendKey, BackendProblem, PortRef, Resolved, external_refused};
 use super::class_table::ClassTraits;
-use super::index::NameSet;
+use super::index::{NameSet, refill};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::table::{Backend, BackendId};
@@ -58,6 +58,11 @@ pub(super) enum Outcome {
 }
 
 impl Slots {
+    /// See [`Translator::compact`](super::Translator::compact).
+    pub(super) fn compact(&mut self) {
+        refill(&mut self.by_key);
+    }
+
     /// Adds a user of a backend. Returns whether the backend is new and has to be resolved.
     pub(super) fn acquire(&mut self, key: &BackendKey, user: &NamespacedName) -> bool {
         if let Some(slot) = self.by_key.get_mut(key) {

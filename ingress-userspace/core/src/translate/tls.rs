@@ -16,10 +16,27 @@ pub(super) struct Claim {
     pub(super) host: HostKey,
     /// The Secret, in the namespace of the Ingress; without one the default certificate is used.
     pub(super) secret: Option<NamespacedName>,
+    /// Its entry of `spec.tls`, and the host in it; an entry without hosts stands for several.
+    place: (u32, Option<u32>),
+}
+
+impl Claim {
     /// The field of the host.
-    pub(super) field: String,
+    pub(super) fn field(&self) -> String {
+        match self.place {
+            (entry, Some(host)) => host_field(entry, host),
+            (entry, None) => format!("spec.tls[{entry}]"),
+        }
+    }
+
     /// The field of the Secret's name.
-    pub(super) secret_field: String,
+    pub(super) fn secret_field(&self) -> String {
+        format!("spec.tls[{}].secretName", self.place.0)
+    }
+}
+
+fn host_field(entry: u32, host: u32) -> String {
+    format!("spec.tls[{entry}].hosts[{host}]")
 }
 
 /// Reads `spec.tls`. `hosts` are those of the Ingress' rules; an entry without hosts stands for all of them that no other
@@ -34,7 +51,8 @@ pub(super) fn read_claims(
     let mut claims: Vec<Claim> = Vec::new();
     for (at, entry) in tls.iter().enumerate() {
         for (index, written) in entry.hosts.iter().flatten().enumerate() {
-            let field = format!("spec.tls[{at}].hosts[{index}]");
+            let place = (at as u32, Some(index as u32));
+            let field = || host_field(at as u32, index as u32);
             let host = match parse_host(written) {
                 Ok(HostKey::Any) => Err("empty"),
                 other => other,
@@ -42,33 +60,28 @@ pub(super) fn read_claims(
             match host {
                 Err(why) => {
                     let message = format!("host {} is {why}; TLS is not set up for it", shown(written));
-                    findings.push(Finding::refused(reason::HOST_INVALID, field, message));
+                    findings.push(Finding::refused(reason::HOST_INVALID, field(), message));
                 }
                 Ok(host) if !no_rules && !hosts.iter().any(|rule| host.covers(rule)) => {
                     let message = format!("no rule of this Ingress has host {host}; the entry has no effect");
-                    findings.push(Finding::warning(reason::TLS_HOST_UNUSED, field, message));
+                    findings.push(Finding::warning(reason::TLS_HOST_UNUSED, field(), message));
                 }
-                Ok(host) => add(&mut claims, claim(ingress, entry, at, host, field), findings),
+                Ok(host) => add(&mut claims, claim(ingress, entry, host, place), findings),
             }
         }
     }
     for (at, entry) in
         tls.iter().enumerate().filter(|(_, entry)| entry.hosts.as_ref().is_none_or(Vec::is_empty))
     {
-        let field = format!("spec.tls[{at}]");
         let any = [&HostKey::Any];
         for host in if no_rules { &any } else { hosts } {
             if claims.iter().any(|claim| claim.host.covers(host)) {
                 continue;
             }
-            let mut claim = claim(ingress, entry, at, (*host).clone(), field.clone());
+            let mut claim = claim(ingress, entry, (*host).clone(), (at as u32, None));
             if **host == HostKey::Any && claim.secret.take().is_some() {
                 let message = "requests for any host are served with the default certificate; name the hosts to use this one";
-                findings.push(Finding::warning(
-                    reason::TLS_SECRET_UNUSED,
-                    claim.secret_field.clone(),
-                    message,
-                ));
+                findings.push(Finding::warning(reason::TLS_SECRET_UNUSED, claim.secret_field(), message));
             }
             claims.push(claim);
         }
@@ -76,10 +89,10 @@ pub(super) fn read_claims(
     claims
 }
 
-fn claim(ingress: &NamespacedName, entry: &IngressTLS, at: usize, host: HostKey, field: String) -> Claim {
+fn claim(ingress: &NamespacedName, entry: &IngressTLS, host: HostKey, place: (u32, Option<u32>)) -> Claim {
     let name = entry.secret_name.as_deref().filter(|name| !name.is_empty());
     let secret = name.map(|name| NamespacedName::new(Arc::clone(&ingress.namespace), name));
-    Claim { host, secret, field, secret_field: format!("spec.tls[{at}].secretName") }
+    Claim { host, secret, place }
 }
 
 /// Adds a claim to those of the same Ingress: the first Secret that is named for a host is used.
@@ -96,7 +109,7 @@ fn add(claims: &mut Vec<Claim>, new: Claim, findings: &mut Vec<Finding>) {
                 shown(&first.name),
                 shown(&second.name)
             );
-            findings.push(Finding::warning(reason::TLS_HOST_CONFLICT, new.field, message));
+            findings.push(Finding::warning(reason::TLS_HOST_CONFLICT, new.field(), message));
         }
         _ => {}
     }

@@ -12,12 +12,12 @@ use super::class_table::ClassTable;
 use super::conflict::{Findings, HostTls, settle_host};
 use super::held::Held;
 use super::index::{HostSet, Index, NameSet};
-use super::ingress::{Draft, is_acme_solver, read};
+use super::ingress::{Draft, read};
 use super::reports::Reports;
 use super::secrets::{News, Secrets};
 use super::slots::{Outcome, Slots};
 use super::{SecretDemand, TranslateOptions};
-use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
+use crate::objects::{Change, Kind, NamespacedName, ObjectKey};
 use crate::report::ObjectReport;
 use crate::table::{HostKey, Hosts, RoutingTable, TlsHosts};
 
@@ -30,7 +30,7 @@ pub struct Translator {
     pub(super) options: TranslateOptions,
     keys: &'static dyn KeyProvider,
     /// Whether Secrets come only when they are demanded. Then none is kept.
-    on_demand: bool,
+    pub(super) on_demand: bool,
     pub(super) objects: Held,
     pub(super) classes: Classes,
     pub(super) class_table: ClassTable,
@@ -42,11 +42,13 @@ pub struct Translator {
     pub(super) secrets: Secrets,
     /// Ingresses by class, by Service, by host of their rules, and by TLS host.
     pub(super) class_users: Index<Arc<str>>,
-    service_users: Index<NamespacedName>,
+    pub(super) service_users: Index<NamespacedName>,
     pub(super) host_users: Index<HostKey>,
     pub(super) tls_users: Index<HostKey>,
     /// EndpointSlices by Service.
-    slices: Index<NamespacedName>,
+    pub(super) slices: Index<NamespacedName>,
+    /// The namespace that was seen last: neighbours of a list share its name.
+    pub(super) namespace: Arc<str>,
     pub(super) tls: BTreeMap<HostKey, HostTls>,
     /// The hosts that each Secret serves.
     pub(super) bound: BTreeMap<NamespacedName, HostSet>,
@@ -114,6 +116,7 @@ impl Translator {
             host_users: Index::default(),
             tls_users: Index::default(),
             slices: Index::default(),
+            namespace: Arc::default(),
             tls: BTreeMap::new(),
             bound: BTreeMap::new(),
             host_findings: BTreeMap::new(),
@@ -200,50 +203,6 @@ impl Translator {
         self.class_table.proxy_classes.remembered()
     }
 
-    /// Takes a change over and marks what is read directly from the object.
-    fn absorb(&mut self, change: Change) {
-        let key = change.key();
-        let new = match &change {
-            Change::Upsert(object) => Some(object),
-            Change::Delete(_) | Change::Withheld(..) => None,
-        };
-        let name = &key.name;
-        if new.and_then(Object::uid) != self.objects.uid(&key) {
-            // The same words may be about another object of that name.
-            self.stale.reports.insert(key.clone());
-        }
-        match key.kind {
-            Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
-            Kind::IngressClass | Kind::ProxyClass => self.stale.classes = true,
-            Kind::Secret => {
-                self.stale.secrets.insert(name.clone(), news(&change));
-                if self.on_demand {
-                    return;
-                }
-            }
-            Kind::Service => {
-                let after = matches!(new, Some(Object::Service(new)) if is_acme_solver(&new.metadata));
-                if after != self.objects.is_solver(name) {
-                    self.stale.ingresses.extend(self.service_users.get(name).cloned());
-                }
-                self.stale.services.insert(name.clone());
-            }
-            Kind::EndpointSlice => {
-                if let Some(service) = self.objects.slice_service(name) {
-                    self.slices.unlink(&service, name);
-                    self.stale.services.insert(service);
-                }
-            }
-        }
-        self.objects.apply(name.clone(), change);
-        if key.kind == Kind::EndpointSlice
-            && let Some(service) = self.objects.slice_service(name)
-        {
-            self.slices.link(&service, name);
-            self.stale.services.insert(service);
-        }
-    }
-
     fn read_ingresses(&mut self) {
         for name in mem::take(&mut self.stale.ingresses) {
             // The empty name is that of the configuration's default backend.
@@ -298,7 +257,7 @@ impl Translator {
             self.secrets.release(secret, name);
             self.stale.report(Kind::Secret, secret);
         }
-        self.service_users.relink(&old.services, &draft.services, name);
+        self.service_users.relink(old.services.iter(), draft.services.iter(), name);
         self.host_users.relink(old.hosts(), draft.hosts(), name);
         self.tls_users.relink(old.tls_hosts(), draft.tls_hosts(), name);
         for side in [&old, draft] {
@@ -406,16 +365,6 @@ impl Translator {
             self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls, classes));
         }
         Arc::clone(&self.table)
-    }
-}
-
-/// What a change says of a Secret.
-fn news(change: &Change) -> Option<News> {
-    match change {
-        Change::Upsert(Object::Secret(secret)) => Some(News::Given(Arc::clone(secret))),
-        Change::Upsert(_) => None,
-        Change::Delete(_) => Some(News::Absent),
-        Change::Withheld(_, why) => Some(News::Withheld(Arc::clone(why))),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 use ingress_core::objects::{Change, Kind, NamespacedName, ObjectKey};
@@ -21,6 +22,8 @@ pub(super) struct Bad {
 /// The objects of one watch.
 pub(super) struct Known {
     kind: Kind,
+    /// The namespace that was seen last.
+    namespace: Arc<str>,
     versions: Versions,
     /// What the list that is under way has shown.
     listed: Option<Versions>,
@@ -30,7 +33,13 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, versions: Versions::default(), listed: None, bad: BTreeMap::new() }
+        Self {
+            kind,
+            namespace: Arc::default(),
+            versions: Versions::default(),
+            listed: None,
+            bad: BTreeMap::new(),
+        }
     }
 
     pub(super) fn bad(&self) -> impl Iterator<Item = (&NamespacedName, &Bad)> {
@@ -44,7 +53,13 @@ impl Known {
 
     /// An object was listed, made or changed.
     pub(super) fn upsert(&mut self, item: Item, pending: &mut Pending) {
-        let Item { name, version, content } = item;
+        let Item { mut name, version, content } = item;
+        // Neighbours of a list share the name of their namespace.
+        if name.namespace == self.namespace {
+            name.namespace = Arc::clone(&self.namespace);
+        } else {
+            self.namespace = Arc::clone(&name.namespace);
+        }
         let version = fingerprint(&version);
         if let Some(listed) = &mut self.listed {
             listed.insert(name.clone(), version);

@@ -21,7 +21,7 @@ use super::inventory::{Inventory, News, Scope};
 use super::plan;
 use super::publish_address::Addresses;
 use super::queue::{Turn, WorkQueue};
-use super::sink::{StatusSink, Write, WriteError, Written};
+use super::sink::{StatusSink, ToldEvent, Write, WriteError, Written};
 use crate::control::Published;
 use crate::sys::clock::Clock;
 use crate::sys::rng::{Rng as _, SplitMix64};
@@ -34,6 +34,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Events: a burst, and then one per interval. 5,000 refused Ingresses are told within ten minutes.
 const EVENT_BURST: u32 = 100;
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// If what others have told cannot be listed, it is tried again after this time.
+const LIST_AGAIN: Duration = Duration::from_secs(2);
 /// What is forbidden is tried again after this time: somebody has to change a role first.
 const FORBIDDEN: Duration = Duration::from_mins(1);
 
@@ -68,6 +70,8 @@ pub(super) struct Writer<S> {
     addresses: Option<Vec<Address>>,
     queue: WorkQueue<ObjectKey>,
     book: EventBook,
+    /// Whether the book knows what others have told.
+    resumed: bool,
     bucket: TokenBucket,
     running: JoinSet<(Write, Result<Written, WriteError>)>,
     complaints: Complaints,
@@ -96,6 +100,7 @@ impl<S: StatusSink> Writer<S> {
             addresses: None,
             queue: WorkQueue::new(now),
             book: EventBook::default(),
+            resumed: false,
             bucket: TokenBucket::new(EVENT_INTERVAL, EVENT_BURST, now),
             running: JoinSet::new(),
             complaints: Complaints::default(),
@@ -104,14 +109,8 @@ impl<S: StatusSink> Writer<S> {
 
     /// Writes until it is cancelled; returns only if what it needs has ended.
     pub(super) async fn run(&mut self) {
-        match self.sink.events().await {
-            Ok(told) => self.book.resume(told),
-            Err(error) => {
-                // Without them, an Event that was told is counted again at most, and some recoveries are not told.
-                let why = error.to_string();
-                tracing::warn!("the Events that were told before cannot be listed: {why}");
-            }
-        }
+        let told = told_before(Arc::clone(&self.sink));
+        tokio::pin!(told);
         let mut batches = self.inputs.published.batches();
         // What was published may be looked at again from this moment on, and has to be if it is new.
         let (mut look_at, mut new) = (self.clock.now(), true);
@@ -129,6 +128,10 @@ impl<S: StatusSink> Writer<S> {
                     (look_at, new) = (self.clock.now() + LOOK_AGAIN, false);
                     batches.mark_unchanged();
                     self.look();
+                }
+                told = &mut told, if !self.resumed => {
+                    self.book.resume(told);
+                    (self.resumed, new) = (true, true);
                 }
                 Some(done) = self.running.join_next() => self.finish(done),
                 news = self.inputs.news.recv() => match news {
@@ -167,13 +170,11 @@ impl<S: StatusSink> Writer<S> {
             }
         }
         self.table = Some(table);
-        let reports = published.reports();
-        if reports == self.reports && !reports.is_empty() {
-            return;
+        self.reports = published.reports();
+        if self.resumed {
+            self.book.observe(&self.reports, now, wall);
+            self.counters.events_dropped(self.book.take_dropped());
         }
-        self.book.observe(&reports, now, wall);
-        self.counters.events_dropped(self.book.take_dropped());
-        self.reports = reports;
         let kinds: BTreeSet<Kind> = self.duties.scopes.iter().map(|scope| scope.kind).collect();
         for kind in kinds.into_iter().filter(|kind| *kind != Kind::Ingress) {
             self.add_all(kind, now);
@@ -284,6 +285,25 @@ impl<S: StatusSink> Writer<S> {
         };
         let jitter = (self.rng.next_u64() % 256) as f64 / 256.0;
         self.queue.done(&object, turn, now, jitter);
+    }
+}
+
+/// What others have told, as soon as it can be listed. If it never can, Events are told without: then what was told is
+/// counted again at most, and some recoveries are not told.
+async fn told_before<S: StatusSink>(sink: Arc<Guarded<S>>) -> Vec<ToldEvent> {
+    let mut complained = false;
+    loop {
+        let error = match sink.events().await {
+            Ok(told) => return told,
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut complained, true) {
+            tracing::warn!("the Events that were told before cannot be listed: {error}");
+        }
+        if matches!(error, WriteError::Forbidden { .. } | WriteError::Invalid(_)) {
+            return Vec::new();
+        }
+        tokio::time::sleep(LIST_AGAIN).await;
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct State {
     version: u64,
     /// Answers to the next writes, before anything is done.
     pub(super) errors: VecDeque<WriteError>,
+    /// How often Events cannot be listed.
+    pub(super) unlisted: usize,
     /// A namespace in which everything is forbidden.
     pub(super) forbidden: Option<String>,
     /// Writes that arrived, also those that were refused.
@@ -193,6 +195,11 @@ impl StatusSink for SimApi {
     }
 
     async fn events(&self) -> Result<Vec<ToldEvent>, WriteError> {
-        Ok(self.state.lock().unwrap().list())
+        let mut state = self.state.lock().unwrap();
+        if state.unlisted > 0 {
+            state.unlisted -= 1;
+            return Err(WriteError::Unavailable { message: "away".to_owned(), retry_after: Duration::ZERO });
+        }
+        Ok(state.list())
     }
 }

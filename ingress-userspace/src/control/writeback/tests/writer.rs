@@ -311,7 +311,11 @@ async fn what_recovered_while_nobody_led_is_told_by_the_next_leader() {
     scene.writer.abort();
     scene.publish(vec![service("web")]);
     scene.settle().await;
+    // What was told cannot be listed at first.
+    api.state.lock().unwrap().unlisted = 3;
     scene.lead();
+    scene.settle().await;
+    assert_eq!(api.told(&key), [("ServiceNotFound", 1)]);
     scene.settle().await;
     assert_eq!(api.told(&key), [("ServiceNotFound", 1), (ACCEPTED, 1)]);
     scene.lead();
