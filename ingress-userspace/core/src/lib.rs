@@ -10,6 +10,7 @@
 pub mod http;
 pub mod objects;
 pub mod proxy_class;
+pub mod proxy_protocol;
 pub mod report;
 pub mod settings;
 pub mod table;

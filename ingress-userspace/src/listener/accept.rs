@@ -1,23 +1,26 @@
-//! Accepts connections, keeps the bounds, does the TLS handshake, and hands over to HTTP.
+//! Accepts connections, keeps the bounds, reads the PROXY protocol header, does the TLS handshake, and hands over to HTTP.
 
+use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 
+use ingress_core::proxy_protocol::Addresses;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::bind::BACKLOG;
+use super::proxy_protocol::{HeaderError, read_header};
 use super::stream::ClientStream;
 use crate::http::h1;
 use crate::http::h1::connection::{Connection, Peer};
 use crate::telemetry::metrics::{HandshakeError, Listener, limit};
 use crate::tls::tls_version_name;
 use crate::worker::timers::{Bound, SWEEP_INTERVAL, Timer};
-use crate::worker::{Full, Worker};
+use crate::worker::{ClassState, Full, Worker};
 
 /// Accepts until it is dropped.
 pub async fn run(worker: Rc<Worker>, listening: Listener, listener: TcpListener) {
@@ -53,39 +56,76 @@ async fn pause_after(error: &io::Error) {
 struct Admission {
     worker: Rc<Worker>,
     listening: Listener,
-    client: SocketAddr,
+    /// What was counted in.
+    address: Cell<Option<IpAddr>>,
+}
+
+impl Admission {
+    /// Counts a connection in, unless a bound is reached.
+    fn new(worker: &Rc<Worker>, listening: Listener, address: Option<IpAddr>) -> Result<Self, Full> {
+        worker.admit(address)?;
+        worker.metrics.connection_opened(listening);
+        Ok(Self { worker: Rc::clone(worker), listening, address: Cell::new(address) })
+    }
+
+    /// Counts the client in that a header has told of.
+    fn count(&self, address: IpAddr) -> Result<(), Full> {
+        self.worker.admit_address(address)?;
+        self.address.set(Some(address));
+        Ok(())
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.worker.release(self.client.ip());
+        self.worker.release(self.address.get());
         self.worker.metrics.connection_closed(self.listening);
     }
 }
 
-fn open(worker: &Rc<Worker>, listening: Listener, tcp: TcpStream, client: SocketAddr) {
-    // An IPv4 client of a [::] listener is an IPv4 client.
-    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    if let Err(full) = worker.admit(client.ip()) {
-        worker.metrics.limit_hit(match full {
-            Full::Worker => limit::CONNECTIONS_PER_WORKER,
-            Full::Address => limit::CONNECTIONS_PER_ADDRESS,
-        });
-        return;
-    }
-    worker.metrics.connection_opened(listening);
-    let admission = Admission { worker: Rc::clone(worker), listening, client };
-    tokio::task::spawn_local(async move {
-        serve(&admission, tcp).await;
+fn count_full(worker: &Worker, full: Full) {
+    worker.metrics.limit_hit(match full {
+        Full::Worker => limit::CONNECTIONS_PER_WORKER,
+        Full::Address => limit::CONNECTIONS_PER_ADDRESS,
     });
 }
 
-async fn serve(admission: &Admission, tcp: TcpStream) {
+fn open(worker: &Rc<Worker>, listening: Listener, tcp: TcpStream, peer: SocketAddr) {
+    let peer = canonical(peer);
+    let process = worker.process();
+    // A load balancer's address is nobody's: whom to count, its header tells.
+    let address = (!process.expects_proxy_header(peer.ip())).then_some(peer.ip());
+    match Admission::new(worker, listening, address) {
+        Ok(admission) => drop(tokio::task::spawn_local(async move {
+            serve(&admission, &process, tcp, peer).await;
+        })),
+        Err(full) => count_full(worker, full),
+    }
+}
+
+/// An IPv4 client of a `[::]` listener is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, peer: SocketAddr) {
     let worker = &admission.worker;
     // Whole messages are written at once, so Nagle's delay would only hurt. A failure means that the client is gone.
     let _ = tcp.set_nodelay(true);
     let Ok(local) = tcp.local_addr() else { return };
     let timer = worker.timers.register();
+    let (mut client, mut port) = (peer, local.port());
+    // The bound on the handshake is for both.
+    timer.set(Bound::Handshake, worker.now(), process.settings.timeouts.handshake);
+    if admission.address.get().is_none() {
+        let Some(told) = proxy_header(worker, &timer, &mut tcp).await else { return };
+        if let Some(addresses) = told {
+            (client, port) = (canonical(addresses.source), addresses.destination.port());
+        }
+        if let Err(full) = admission.count(client.ip()) {
+            return count_full(worker, full);
+        }
+    }
     let stream = match admission.listening {
         Listener::Http => ClientStream::plain(tcp),
         Listener::Https => match handshake(worker, &timer, tcp).await {
@@ -93,12 +133,28 @@ async fn serve(admission: &Admission, tcp: TcpStream) {
             None => return,
         },
     };
-    let peer = Peer::new(admission.listening, admission.client, local.port(), stream.session());
+    let peer = Peer::new(admission.listening, client, port, stream.session());
     h1::serve(Connection::new(Rc::clone(worker), timer, stream, peer)).await;
 }
 
+/// Reads the PROXY protocol header; `None` if the connection cannot go on.
+async fn proxy_header(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Option<Option<Addresses>> {
+    // Boxed: few connections have one, and all would pay for its size.
+    let mut reading = Box::pin(read_header(tcp));
+    let error = match timer.bound(|cx| reading.as_mut().poll(cx)).await {
+        Ok(Ok(addresses)) => return Some(addresses),
+        Ok(Err(error)) => error,
+        Err(Bound::Stop) => return None,
+        Err(_) => {
+            worker.metrics.limit_hit(limit::HANDSHAKE);
+            HeaderError::Timeout
+        }
+    };
+    worker.metrics.proxy_protocol_error(error);
+    None
+}
+
 async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<ClientStream> {
-    timer.set(Bound::Handshake, worker.now(), worker.process().settings.timeouts.handshake);
     let mut shaking = pin!(shake_hands(worker, tcp));
     match timer.bound(|cx| shaking.as_mut().poll(cx)).await {
         Ok(Ok(stream)) => {

@@ -1,11 +1,12 @@
 //! What a worker serves a class with, made ready once and kept until the class changes.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ingress_core::http::HeadLimits;
-use ingress_core::settings::Settings;
+use ingress_core::settings::{ProxyProtocolMode, Settings};
 use ingress_core::table::{ClassId, RoutingTable};
 
 use crate::upstream;
@@ -40,6 +41,12 @@ impl ClassState {
             upstream: upstream::Bounds::new(&settings.upstream, settings.timeouts.connect),
             settings: Arc::clone(settings),
         }
+    }
+
+    /// Whether connections from a peer begin with a PROXY protocol header.
+    pub fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        let proxy = &self.settings.proxy_protocol;
+        proxy.mode == ProxyProtocolMode::Required && proxy.trusted_sources.contain(peer)
     }
 }
 

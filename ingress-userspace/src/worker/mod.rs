@@ -133,25 +133,33 @@ impl Worker {
         self.shared.clock.now()
     }
 
-    /// Counts a connection in, unless a bound is reached.
-    pub fn admit(&self, address: IpAddr) -> Result<(), Full> {
-        let process = self.process();
-        let limits = &process.settings.limits;
-        if self.connections.get() >= limits.connections_per_worker {
+    /// Counts a connection in, unless a bound is reached. Its address may still have to be told by a header.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<(), Full> {
+        if self.connections.get() >= self.process().settings.limits.connections_per_worker {
             return Err(Full::Worker);
         }
-        let mut by_address = self.by_address.borrow_mut();
-        if by_address.get(&address).copied().unwrap_or_default() >= limits.connections_per_address {
-            return Err(Full::Address);
+        if let Some(address) = address {
+            self.admit_address(address)?;
         }
-        *by_address.entry(address).or_default() += 1;
         self.connections.set(self.connections.get() + 1);
         Ok(())
     }
 
-    /// Counts a connection out.
-    pub fn release(&self, address: IpAddr) {
+    /// Counts the address of a connection in, unless a bound is reached.
+    pub fn admit_address(&self, address: IpAddr) -> Result<(), Full> {
+        let mut by_address = self.by_address.borrow_mut();
+        let open = by_address.get(&address).copied().unwrap_or_default();
+        if open >= self.process().settings.limits.connections_per_address {
+            return Err(Full::Address);
+        }
+        by_address.insert(address, open + 1);
+        Ok(())
+    }
+
+    /// Counts a connection out, with its address if that was counted in.
+    pub fn release(&self, address: Option<IpAddr>) {
         self.connections.set(self.connections.get() - 1);
+        let Some(address) = address else { return };
         let mut by_address = self.by_address.borrow_mut();
         if let Some(open) = by_address.get_mut(&address) {
             *open -= 1;

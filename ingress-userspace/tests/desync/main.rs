@@ -16,7 +16,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +23,8 @@ use case::Case;
 use differences::Differences;
 use guardian::Tier;
 use outcome::{Outcome, Received};
-use peers::Peer;
 use rig::Rig;
+use support::peer::{Peer, skipped};
 
 /// With this variable set, expectations are written down instead of compared.
 const RECORD: &str = "PENSTOCK_TEST_RECORD";
@@ -165,8 +164,7 @@ fn compare_peer(test: &str, program: &str, start: fn(SocketAddr, SocketAddr) -> 
     let (mut rig, version) = match rig {
         Ok(rig) => rig,
         Err(reason) => {
-            // Directly to standard error: libtest hides what a passing test prints.
-            std::io::stderr().write_all(format!("SKIPPED: {test}: {reason}\n").as_bytes()).unwrap();
+            skipped(test, &reason);
             return;
         }
     };

@@ -1,35 +1,11 @@
 //! nginx and HAProxy as Debian packages them, set up to do what Penstock does.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use socket2::SockRef;
-use tempfile::TempDir;
-
-/// A running peer. Dropping it ends the process.
-pub(crate) struct Peer {
-    child: Child,
-    address: SocketAddr,
-    _directory: TempDir,
-}
-
-impl Peer {
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Not SIGKILL, which would leave nginx's worker behind.
-        let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::peer::{Peer, listen, path};
 
 /// The version, as in `1.22.1`; an error if the program is not installed.
 pub(crate) fn version(program: &str) -> Result<String, String> {
@@ -39,28 +15,6 @@ pub(crate) fn version(program: &str) -> Result<String, String> {
     let number =
         text.split([' ', '/', '-', '\n']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     number.map(str::to_owned).ok_or(format!("{program} does not tell its version: {text}"))
-}
-
-/// Where a program is; `/usr/sbin` is not in everybody's path.
-fn path(program: &str) -> Result<String, String> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let places = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
-    let mut files = places.map(|place| format!("{place}/{program}"));
-    files.find(|file| Path::new(file).exists()).ok_or(format!("{program} is not installed"))
-}
-
-/// The peer inherits a socket that listens already: there is no port to lose, and no start to wait for.
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    SockRef::from(&listener).set_cloexec(false).unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn start(program: &str, arguments: &[&str], environment: (&str, &str)) -> Result<Child, String> {
-    let mut command = Command::new(path(program)?);
-    command.args(arguments).env(environment.0, environment.1);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(|e| format!("{program}: {e}"))
 }
 
 /// nginx with one worker.
@@ -119,26 +73,15 @@ http {{
     let sockets = format!("{};", listener.as_raw_fd());
     let arguments = ["-e", "stderr", "-p", &prefix, "-c", &file];
     // Without a master process, nginx 1.22 crashes on inherited sockets.
-    let child = start("nginx", &arguments, ("NGINX", &sockets))?;
-    Ok(Peer { child, address, _directory: directory })
+    Peer::start("nginx", &arguments, ("NGINX", &sockets), address, directory)
 }
 
 /// HAProxy with one thread.
 pub(crate) fn haproxy(app: SocketAddr, admin: SocketAddr) -> Result<Peer, String> {
-    let (listener, address) = listen();
-    let directory = tempfile::tempdir().unwrap();
-    let configuration = format!(
-        "global
-  nbthread 1
-  maxconn 512
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 10s
-  timeout server 1s
-  http-reuse always
+    let sections = format!(
+        "  http-reuse always
 frontend http
-  bind fd@{socket}
+  bind SOCKET
   http-request set-var(txn.host) req.hdr(host)
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Real-IP %[src]
@@ -153,11 +96,7 @@ backend app
   server one {app}
 backend admin
   server one {admin}
-",
-        socket = listener.as_raw_fd()
+"
     );
-    let file = directory.path().join("haproxy.cfg");
-    fs::write(&file, configuration).unwrap();
-    let child = start("haproxy", &["-db", "-q", "-f", &file.display().to_string()], ("LC_ALL", "C"))?;
-    Ok(Peer { child, address, _directory: directory })
+    Peer::haproxy("http", &sections)
 }

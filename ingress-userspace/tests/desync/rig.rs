@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::outcome::{ANSWERED_BY_BACKEND, Answer, Outcome, Received, answers, count_answers, requests};
-use super::peers::Peer;
+
 use super::support::DEADLINE;
 use super::support::backend::RawBackend;
 use super::support::client::Client;
 use super::support::manifests::{Ingress, Manifests};
+use super::support::peer::Peer;
 use super::support::process::Penstock;
 use super::support::script::Step;
 

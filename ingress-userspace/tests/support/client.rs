@@ -64,12 +64,28 @@ impl Client {
         Self::try_https(address, name, config).unwrap()
     }
 
+    /// TLS, after bytes that come before the handshake.
+    #[track_caller]
+    pub(crate) fn https_after(address: SocketAddr, bytes: &[u8], name: &str, config: &ClientConfig) -> Self {
+        Self::shake_hands(address, bytes, name, config).unwrap()
+    }
+
     /// TLS; the error tells why the handshake failed.
     pub(crate) fn try_https(address: SocketAddr, name: &str, config: &ClientConfig) -> io::Result<Self> {
+        Self::shake_hands(address, &[], name, config)
+    }
+
+    fn shake_hands(
+        address: SocketAddr,
+        before: &[u8],
+        name: &str,
+        config: &ClientConfig,
+    ) -> io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut tls = ClientConnection::new(Arc::new(config.clone()), name).map_err(io::Error::other)?;
         let mut socket = connect(address)?;
         socket.set_read_timeout(Some(DEADLINE))?;
+        socket.write_all(before)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }

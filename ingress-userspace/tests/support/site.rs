@@ -77,6 +77,18 @@ impl Site {
         }
     }
 
+    /// A new connection over TLS to what stands in front.
+    #[track_caller]
+    pub(crate) fn client_at(&self, address: SocketAddr) -> Client {
+        Client::https(address, Via::Tls.host(), &self.config)
+    }
+
+    /// A new connection over TLS, whose handshake comes after these bytes.
+    #[track_caller]
+    pub(crate) fn client_after(&self, bytes: &[u8]) -> Client {
+        Client::https_after(self.penstock.https(), bytes, Via::Tls.host(), &self.config)
+    }
+
     /// How often a limit was hit, by its name in the configuration.
     #[track_caller]
     pub(crate) fn hits(&self, limit: &str) -> f64 {

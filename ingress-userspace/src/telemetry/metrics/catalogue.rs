@@ -47,6 +47,8 @@ families! {
         "Open client connections.";
     CONNECTIONS_ACCEPTED = COUNTER "penstock_connections_accepted_total" ["listener"]
         "Client connections accepted.";
+    PROXY_PROTOCOL_ERRORS = COUNTER "penstock_proxy_protocol_errors_total" ["reason"]
+        "Connections from trusted sources that were closed for want of a PROXY protocol header.";
     TLS_HANDSHAKES = COUNTER "penstock_tls_handshakes_total" ["version"]
         "TLS handshakes completed.";
     TLS_HANDSHAKE_ERRORS = COUNTER "penstock_tls_handshake_errors_total" ["reason"]

@@ -157,6 +157,7 @@ impl Scrape {
             self.add(names::CONNECTIONS_ACCEPTED, &[label], accepted as f64);
             self.add(names::CONNECTIONS_ACTIVE, &[label], accepted.saturating_sub(closed) as f64);
         }
+        self.words(names::PROXY_PROTOCOL_ERRORS, workers, |w| &w.proxy_protocol_errors);
         self.words(names::TLS_HANDSHAKES, workers, |w| &w.handshakes);
         self.words(names::TLS_HANDSHAKE_ERRORS, workers, |w| &w.handshake_errors);
         self.words(names::UPSTREAM_ERRORS, workers, |w| &w.upstream_errors);

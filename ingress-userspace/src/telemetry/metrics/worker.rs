@@ -9,6 +9,7 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
+use crate::listener::proxy_protocol::HeaderError;
 use crate::telemetry::handshake::HandshakeError;
 use crate::telemetry::{RequestRecord, access_log};
 
@@ -51,6 +52,7 @@ pub(super) struct WorkerCounters {
     pub(super) methods: [Count; METHODS.len()],
     pub(super) accepted: [Count; 2],
     pub(super) closed: [Count; 2],
+    pub(super) proxy_protocol_errors: Words,
     pub(super) handshakes: Words,
     pub(super) handshake_errors: Words,
     pub(super) upstream_errors: Words,
@@ -87,6 +89,7 @@ impl WorkerMetrics {
             methods: Default::default(),
             accepted: Default::default(),
             closed: Default::default(),
+            proxy_protocol_errors: Words::new(HeaderError::LABELS),
             handshakes: Words::new(labels::TLS_VERSIONS),
             handshake_errors: Words::new(HandshakeError::LABELS),
             upstream_errors: Words::new(labels::UPSTREAM_ERRORS),
@@ -147,6 +150,11 @@ impl WorkerMetrics {
     /// A client connection was closed.
     pub fn connection_closed(&self, listener: Listener) {
         self.counters.closed[listener as usize].add(1);
+    }
+
+    /// A connection that had to begin with a PROXY protocol header did not.
+    pub fn proxy_protocol_error(&self, error: HeaderError) {
+        self.counters.proxy_protocol_errors.add(error.label());
     }
 
     /// A TLS handshake has ended: with a version (`TLSv1.3`), or why not.

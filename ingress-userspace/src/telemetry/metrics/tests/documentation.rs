@@ -3,6 +3,7 @@
 use prometheus::proto::MetricType;
 
 use super::super::{catalogue, labels, writeback};
+use crate::listener::proxy_protocol::HeaderError;
 use crate::telemetry::handshake::HandshakeError;
 
 /// Expects a table in the documentation.
@@ -40,9 +41,10 @@ fn documentation_lists_every_metric() {
 #[test]
 fn documentation_lists_every_word() {
     let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
-    let lists: [(&str, &str, Vec<&str>); 8] = [
+    let lists: [(&str, &str, Vec<&str>); 9] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
+        ("penstock_proxy_protocol_errors_total", "reason", HeaderError::LABELS.to_vec()),
         ("penstock_tls_handshakes_total", "version", labels::TLS_VERSIONS.to_vec()),
         ("penstock_tls_handshake_errors_total", "reason", HandshakeError::LABELS.to_vec()),
         ("penstock_upstream_errors_total", "kind", labels::UPSTREAM_ERRORS.to_vec()),

@@ -1,0 +1,85 @@
+//! Version 2: binary (section 2.2 of the specification).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Addresses, Header, MAX_HEADER, Malformed};
+
+pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Signature, version and command, family and protocol, length.
+const FIXED: usize = 16;
+
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+
+const UNSPECIFIED: u8 = 0x00;
+const TCP_OVER_IPV4: u8 = 0x11;
+const TCP_OVER_IPV6: u8 = 0x21;
+const UNIX_STREAM: u8 = 0x31;
+
+/// Two paths of 108 bytes.
+const UNIX_ADDRESSES: usize = 216;
+
+pub(super) fn parse(received: &[u8]) -> Result<Header, Malformed> {
+    // What is wrong already does not become right by what follows.
+    if received.get(12).is_some_and(|&version| !matches!(version, LOCAL | PROXY)) {
+        return Err(Malformed::Unsupported);
+    }
+    let Some((fixed, rest)) = received.split_first_chunk::<FIXED>() else { return Ok(Header::Incomplete) };
+    let [.., command, family, high, low] = *fixed;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if FIXED + length > MAX_HEADER {
+        return Err(Malformed::TooLong);
+    }
+    if !matches!(family, UNSPECIFIED | TCP_OVER_IPV4 | TCP_OVER_IPV6 | UNIX_STREAM) && command == PROXY {
+        return Err(Malformed::Unsupported);
+    }
+    let Some(body) = rest.get(..length) else { return Ok(Header::Incomplete) };
+    let addresses = match command {
+        // "the receiver must … ignore the address block": it is the sender's own connection, as for a health check.
+        LOCAL => None,
+        _ => addresses(family, body)?,
+    };
+    Ok(Header::Complete { length: FIXED + length, addresses })
+}
+
+fn addresses(family: u8, body: &[u8]) -> Result<Option<Addresses>, Malformed> {
+    let (addresses, tlvs) = match family {
+        TCP_OVER_IPV4 => {
+            let (block, tlvs) = body.split_first_chunk::<12>().ok_or(Malformed::Address)?;
+            let [a, b, c, d, e, f, g, h, ports @ ..] = *block;
+            let (source, destination) = (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h));
+            (Some(with_ports(source.into(), destination.into(), ports)), tlvs)
+        }
+        TCP_OVER_IPV6 => {
+            let (source, rest) = body.split_first_chunk::<16>().ok_or(Malformed::Address)?;
+            let (destination, rest) = rest.split_first_chunk::<16>().ok_or(Malformed::Address)?;
+            let (ports, tlvs) = rest.split_first_chunk::<4>().ok_or(Malformed::Address)?;
+            let (source, destination) = (Ipv6Addr::from(*source), Ipv6Addr::from(*destination));
+            (Some(with_ports(source.into(), destination.into(), *ports)), tlvs)
+        }
+        UNIX_STREAM => (None, body.get(UNIX_ADDRESSES..).ok_or(Malformed::Address)?),
+        // "the receiver should ignore address information": what is there has no known structure.
+        _ => return Ok(None),
+    };
+    check_tlvs(tlvs)?;
+    Ok(addresses)
+}
+
+fn with_ports(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
+    let [a, b, c, d] = ports;
+    Addresses {
+        source: SocketAddr::new(source, u16::from_be_bytes([a, b])),
+        destination: SocketAddr::new(destination, u16::from_be_bytes([c, d])),
+    }
+}
+
+/// Type, length and value, one after the other to the end. None of them is used.
+fn check_tlvs(mut rest: &[u8]) -> Result<(), Malformed> {
+    while !rest.is_empty() {
+        let ([_, high, low], after) = rest.split_first_chunk::<3>().ok_or(Malformed::Tlv)?;
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = after.get(length..).ok_or(Malformed::Tlv)?;
+    }
+    Ok(())
+}
