@@ -1,5 +1,7 @@
 //! Who the client is when a load balancer tells so by the PROXY protocol, and what becomes of connections without it.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{Addresses, Header, MAX_HEADER, Malformed, parse, v2};
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands where a header may have none")]
 fn addresses(source: &str, destination: &str) -> Option<Addresses> {
     Some(Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
 }

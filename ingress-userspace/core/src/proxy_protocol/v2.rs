@@ -46,10 +46,11 @@ pub(super) fn parse(received: &[u8]) -> Result<Header, Malformed> {
 fn addresses(family: u8, body: &[u8]) -> Result<Option<Addresses>, Malformed> {
     let (addresses, tlvs) = match family {
         TCP_OVER_IPV4 => {
-            let (block, tlvs) = body.split_first_chunk::<12>().ok_or(Malformed::Address)?;
-            let [a, b, c, d, e, f, g, h, ports @ ..] = *block;
-            let (source, destination) = (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h));
-            (Some(with_ports(source.into(), destination.into(), ports)), tlvs)
+            let (source, rest) = body.split_first_chunk::<4>().ok_or(Malformed::Address)?;
+            let (destination, rest) = rest.split_first_chunk::<4>().ok_or(Malformed::Address)?;
+            let (ports, tlvs) = rest.split_first_chunk::<4>().ok_or(Malformed::Address)?;
+            let (source, destination) = (Ipv4Addr::from(*source), Ipv4Addr::from(*destination));
+            (Some(with_ports(source.into(), destination.into(), *ports)), tlvs)
         }
         TCP_OVER_IPV6 => {
             let (source, rest) = body.split_first_chunk::<16>().ok_or(Malformed::Address)?;
