@@ -10,6 +10,9 @@ use super::cluster::Kube;
 use super::manifests::{Ingress, Manifests};
 use super::process::Penstock;
 
+/// The definition of ProxyClass, as the chart installs it.
+const DEFINITION: &str = include_str!("../../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
+
 /// An address of this machine that an EndpointSlice may hold: not a loopback one. Packets to it do not leave the machine.
 pub(crate) fn own_address() -> IpAddr {
     // No packet is sent: the kernel chooses the address that it would send from (RFC 5737 names a network of nobody).
@@ -35,6 +38,7 @@ impl Space {
     pub(crate) fn new(kube: &Kube, name: &str) -> Self {
         kube.define_proxy_class();
         let space = Self { kube: kube.clone(), namespace: kube.namespace(name), ca: Authority::new() };
+        kube.apply(&space.namespace, DEFINITION);
         space.put(|manifests| manifests.class("penstock", "penstock.dev/ingress-controller", false));
         space
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_core::objects::Kind;
+use tokio::time::Instant;
 
 use super::known::Known;
 use super::pending::Pending;
@@ -13,24 +14,46 @@ use super::secrets::Secrets;
 use super::state::SourceState;
 use super::watch::Event;
 
+/// How long a kind has to be unknown to the API server until its objects are gone.
+const ABSENCE: Duration = Duration::from_secs(30);
+
 /// One watch, and what came of it so far.
 pub(super) struct Feed {
     pub(super) resource: Resource,
     pub(super) namespace: Option<Arc<str>>,
     pub(super) known: Known,
-    /// Whether all of it was listed once.
-    pub(super) complete: bool,
-    /// Whether it was tried once.
-    pub(super) tried: bool,
     /// What does not work.
     pub(super) broken: Option<Broken>,
+    progress: Progress,
     connected: bool,
+}
+
+/// How far a feed is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Untried,
+    /// It could not be listed yet.
+    Tried,
+    /// There is no such kind, since then.
+    Absent(Instant),
+    /// All of it was listed once.
+    Listed,
 }
 
 impl Feed {
     pub(super) fn new(resource: Resource, namespace: Option<Arc<str>>) -> Self {
         let known = Known::new(resource.kind);
-        Self { resource, namespace, known, complete: false, tried: false, broken: None, connected: false }
+        Self { resource, namespace, known, broken: None, progress: Progress::Untried, connected: false }
+    }
+
+    /// Whether it was tried once.
+    pub(super) fn is_tried(&self) -> bool {
+        self.progress != Progress::Untried
+    }
+
+    /// Whether all of it was listed once, or there is no such kind.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.progress, Progress::Absent(_) | Progress::Listed)
     }
 
     /// Whether changes are reported now.
@@ -42,7 +65,7 @@ impl Feed {
     /// keep the others waiting when it is refused.
     pub(super) fn is_answered(&self) -> bool {
         let is_refused = || self.broken.as_ref().is_some_and(|broken| broken.failure.code().is_some());
-        self.complete || self.resource.metadata_only || (!self.resource.required && is_refused())
+        self.is_complete() || self.resource.metadata_only || (!self.resource.required && is_refused())
     }
 
     /// Takes an event over. Returns whether what is wrong may have changed.
@@ -56,16 +79,16 @@ impl Feed {
     ) -> bool {
         self.count(&event, state, now);
         let is_about_objects = matches!(event, Event::Page(_) | Event::Changed(_) | Event::Deleted(_));
-        let (bad, complete) = (self.known.bad().count(), self.complete);
+        let (bad, progress) = (self.known.bad().count(), self.progress);
         match event {
             Event::Progress | Event::Interrupted => {}
             Event::Watching => return self.broken.take().is_some(),
             Event::Failed(verb, failure) => {
-                self.tried = true;
+                if self.progress == Progress::Untried {
+                    self.progress = Progress::Tried;
+                }
                 if failure.code() == Some(404) && !self.resource.required {
-                    // The kind is gone, and its objects with it.
-                    self.known.clear(pending);
-                    self.complete = true;
+                    self.be_absent(pending);
                 }
                 self.broken = Some(Broken { verb, failure });
                 return true;
@@ -73,8 +96,19 @@ impl Feed {
             event if self.resource.kind == Kind::Secret => self.hear_of_secrets(event, secrets),
             event => self.take_objects(event, pending),
         }
-        let is_complete_now = complete != self.complete;
-        is_complete_now || (is_about_objects && (bad > 0 || self.known.bad().count() > 0))
+        progress != self.progress || (is_about_objects && (bad > 0 || self.known.bad().count() > 0))
+    }
+
+    /// The kind does not exist. An API server that starts may not know it yet, so its objects are gone only after a while.
+    fn be_absent(&mut self, pending: &mut Pending) {
+        let since = match self.progress {
+            Progress::Absent(since) => since,
+            _ => Instant::now(),
+        };
+        self.progress = Progress::Absent(since);
+        if since.elapsed() >= ABSENCE {
+            self.known.clear(pending);
+        }
     }
 
     fn take_objects(&mut self, event: Event, pending: &mut Pending) {
@@ -83,7 +117,7 @@ impl Feed {
             Event::Page(items) => items.into_iter().for_each(|item| self.known.upsert(item, pending)),
             Event::Listed => {
                 self.known.end_list(pending);
-                (self.tried, self.complete) = (true, true);
+                self.progress = Progress::Listed;
             }
             Event::Changed(item) => self.known.upsert(item, pending),
             Event::Deleted(name) => self.known.delete(&name, pending),
@@ -98,7 +132,7 @@ impl Feed {
             Event::Page(items) => items.iter().for_each(|item| secrets.heard(&item.name, &item.version)),
             Event::Listed => {
                 secrets.end_list(namespace);
-                (self.tried, self.complete) = (true, true);
+                self.progress = Progress::Listed;
             }
             Event::Changed(item) => secrets.heard(&item.name, &item.version),
             Event::Deleted(name) => secrets.gone(&name),
@@ -109,7 +143,7 @@ impl Feed {
     fn count(&mut self, event: &Event, state: &SourceState, now: Duration) {
         let kind = self.resource.kind;
         match event {
-            Event::Listing if self.complete => state.relisted(kind),
+            Event::Listing if self.progress == Progress::Listed => state.relisted(kind),
             Event::Failed(..) => state.failed(kind),
             Event::Listing | Event::Interrupted => {}
             _ => state.heard(kind, now),

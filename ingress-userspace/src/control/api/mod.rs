@@ -169,7 +169,7 @@ impl ApiSource {
 
     /// Whether every kind has been listed, or could not be. Secrets are asked for one by one.
     fn is_tried(&self) -> bool {
-        self.feeds.iter().all(|feed| feed.tried || feed.resource.metadata_only)
+        self.feeds.iter().all(|feed| feed.is_tried() || feed.resource.metadata_only)
     }
 
     /// Whether every required kind has been listed, and the others, too, unless the API server refuses that.
@@ -241,7 +241,9 @@ impl ApiSource {
             let (resource, namespace) = (&feed.resource, feed.namespace.as_deref());
             let broken = feed.broken.as_ref().filter(|broken| !broken.failure.is_general());
             problems.extend(
-                broken.map(|broken| problem::of_watch(&self.url, resource, namespace, broken, feed.complete)),
+                broken.map(|broken| {
+                    problem::of_watch(&self.url, resource, namespace, broken, feed.is_complete())
+                }),
             );
             let bad = feed.known.bad();
             problems.extend(bad.map(|(name, bad)| problem::of_object(&self.url, resource.kind, name, bad)));
