@@ -4,13 +4,10 @@
 
 mod support;
 
-use std::time::Instant;
-
 use ingress_core::proxy_class::ProxyClass;
 use ingress_core::settings::{Settings, Violation};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Error;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
@@ -18,29 +15,13 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 use test_cluster::Cluster;
 
-use support::DEADLINE;
 use support::cluster::{self, Kube, block_on};
 
-const DEFINITION: &str = include_str!("../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
-const NAME: &str = "proxyclasses.penstock.dev";
-
-/// The definition, served.
+/// Somebody who may do everything, in a cluster that knows ProxyClass.
 fn installed(cluster: &Cluster) -> Kube {
     let kube = Kube::admin(cluster);
-    kube.apply("", DEFINITION);
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let definition = block_on(kube.all::<CustomResourceDefinition>().get(NAME)).unwrap();
-        let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
-        let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
-        assert!(!is("NonStructuralSchema"), "{conditions:#?}");
-        // Established comes before the first request is served.
-        if is("Established") && block_on(kube.all::<ProxyClass>().list(&ListParams::default())).is_ok() {
-            return kube;
-        }
-        assert!(Instant::now() < deadline, "{conditions:#?}");
-        std::thread::yield_now();
-    }
+    kube.define_proxy_class();
+    kube
 }
 
 fn object(name: &str, spec: &Value) -> ProxyClass {

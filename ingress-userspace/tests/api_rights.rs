@@ -24,6 +24,7 @@ const CLASSES: Rule = ("networking.k8s.io", "ingressclasses", "list, watch");
 const INGRESSES: Rule = ("networking.k8s.io", "ingresses", "list, watch");
 const SERVICES: Rule = ("", "services", "list, watch");
 const SLICES: Rule = ("discovery.k8s.io", "endpointslices", "list, watch");
+const PROXY_CLASSES: Rule = ("penstock.dev", "proxyclasses", "list, watch");
 const SECRETS: Rule = ("", "secrets", "get, list, watch");
 
 fn rules(rules: &[Rule]) -> String {
@@ -163,7 +164,7 @@ fn secrets_that_may_not_be_read_deny_their_routes_only() {
 #[test]
 fn watched_namespaces_need_roles_there_only() {
     let Some(cluster) = cluster::shared("watched_namespaces_need_roles_there_only") else { return };
-    let account = Account::new(cluster, "narrow", &[CLASSES]);
+    let account = Account::new(cluster, "narrow", &[CLASSES, PROXY_CLASSES]);
     let one = backend("one");
     let spaces = ["narrow-a", "narrow-b", "narrow-c"].map(|name| Space::new(&account.space.kube, name));
     let hosts = ["a.narrow.test", "b.narrow.test", "c.narrow.test"];

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use support::authority::KeyKind;
 use support::backend::RawBackend;
+use support::client::Client;
 use support::cluster::block_on;
 use support::manifests::Ingress;
 use support::process::Penstock;
@@ -230,6 +231,9 @@ fn hosts_are_served_with_the_certificate_of_their_secret() {
         manifests.secret(&stage.namespace, "tls", &pair).ingress(&ingress)
     });
     stage.answers("tls.test", "/", "308");
+    stage.penstock.eventually("the certificate is there", |_| {
+        Client::try_https(stage.penstock.https(), "tls.test", stage.trust()).is_ok()
+    });
     let mut client = stage.tls("tls.test");
     assert_eq!(client.certificates()[0], pair.leaf);
     assert_eq!(client.get("tls.test", "/").status(), 200);

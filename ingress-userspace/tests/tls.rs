@@ -190,6 +190,24 @@ fn ingress(name: &str, host: &str, secret: &str) -> Change {
     Change::Upsert(Object::Ingress(Arc::new(ingress)))
 }
 
+/// The class of all Ingresses here, with a ProxyClass.
+fn strict_class() -> Change {
+    let class: IngressClass = serde_json::from_value(json!({
+        "metadata": {"name": "penstock"},
+        "spec": {
+            "controller": "penstock.dev/ingress-controller",
+            "parameters": {"apiGroup": "penstock.dev", "kind": "ProxyClass", "name": "strict"},
+        },
+    }))
+    .unwrap();
+    Change::Upsert(Object::IngressClass(Arc::new(class)))
+}
+
+fn proxy_class(spec: &serde_json::Value) -> Change {
+    let object = json!({"metadata": {"name": "strict"}, "spec": spec});
+    Change::Upsert(Object::ProxyClass(Arc::new(serde_json::from_value(object).unwrap())))
+}
+
 fn class() -> Change {
     let class: IngressClass = serde_json::from_value(json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -342,18 +360,70 @@ fn a_changed_secret_is_served_next_and_open_connections_go_on() {
 #[test]
 fn sessions_are_resumed() {
     let scene = Scene::new(&settings::Tls::default());
+    // As a worker does, so that its keys stay.
+    let server = scene.server("a.example");
     for version in [&TLS12, &TLS13] {
         let mut client = client_config(&[version]);
         client.resumption = Resumption::in_memory_sessions(8);
         client.enable_early_data = true;
         let client = Arc::new(client);
-        let mut first = Pair::connect(&scene.server("a.example"), &client, "a.example").unwrap();
+        let mut first = Pair::connect(&server, &client, "a.example").unwrap();
         first.talk();
         assert_ne!(first.server.handshake_kind(), Some(HandshakeKind::Resumed));
-        let mut second = Pair::connect(&scene.server("a.example"), &client, "a.example").unwrap();
+        let mut second = Pair::connect(&server, &client, "a.example").unwrap();
         second.talk();
         assert_eq!(second.server.handshake_kind(), Some(HandshakeKind::Resumed));
         assert!(!second.client.is_early_data_accepted());
+    }
+}
+
+#[test]
+fn a_ticket_does_not_outlive_its_policy() {
+    let mut scene = Scene::new(&settings::Tls::default());
+    let pair = cert(&["shop.example"]);
+    scene.apply(vec![
+        strict_class(),
+        proxy_class(&json!({})),
+        ingress("shop", "shop.example", "shop"),
+        secret("shop", &pair),
+    ]);
+    // As a worker does, so that its keys stay.
+    let before = scene.server("shop.example");
+    let mut client = client_config(&[&TLS13]);
+    client.resumption = Resumption::in_memory_sessions(8);
+    let client = Arc::new(client);
+    let connect = |scene: &Scene| {
+        let mut pair = Pair::connect(&scene.server("shop.example"), &client, "shop.example").unwrap();
+        pair.talk();
+        pair.server.handshake_kind()
+    };
+    assert_ne!(connect(&scene), Some(HandshakeKind::Resumed));
+    assert_eq!(connect(&scene), Some(HandshakeKind::Resumed));
+    // What is no part of the policy leaves it.
+    scene.apply(vec![proxy_class(&json!({"tls": {"hsts": {"enabled": false}}}))]);
+    assert!(Arc::ptr_eq(&before, &scene.server("shop.example")));
+    assert_eq!(connect(&scene), Some(HandshakeKind::Resumed));
+    // The suite of the ticket is still allowed; only the policy is another.
+    let suites = json!(["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"]);
+    scene.apply(vec![proxy_class(&json!({"tls": {"cipherSuites": suites}}))]);
+    assert_ne!(connect(&scene), Some(HandshakeKind::Resumed));
+}
+
+#[test]
+fn suites_are_those_of_the_hosts_class() {
+    let mut scene = Scene::new(&settings::Tls::default());
+    let pair = cert(&["shop.example"]);
+    let suites = ["TLS_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"];
+    scene.apply(vec![
+        strict_class(),
+        proxy_class(&json!({"tls": {"cipherSuites": suites}})),
+        ingress("shop", "shop.example", "shop"),
+        secret("shop", &pair),
+    ]);
+    for (version, suite) in [(&TLS13, suites[0]), (&TLS12, suites[1])] {
+        let server = scene.server("shop.example");
+        let pair = Pair::connect(&server, &Arc::new(client_config(&[version])), "shop.example").unwrap();
+        assert_eq!(suite_name(&pair.server), suite);
     }
 }
 

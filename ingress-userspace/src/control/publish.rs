@@ -92,7 +92,7 @@ impl Published {
         synced: bool,
         now: Duration,
     ) {
-        if table.generation() != self.table.load().generation() {
+        if !Arc::ptr_eq(&table, &self.table.load()) {
             let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
             self.at.store(millis, Ordering::Relaxed);
             self.table.store(table);

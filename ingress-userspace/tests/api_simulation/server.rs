@@ -20,7 +20,8 @@ use kube::Client;
 use kube::client::Body;
 use penstock::sys::rng::{Rng as _, SplitMix64};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tower::{BoxError, service_fn};
 
 /// Kind (as in a path), namespace, name.
@@ -52,18 +53,23 @@ struct State {
     version: u64,
     /// Versions below are forgotten.
     compacted: u64,
+    /// How often all watches were cut.
+    cuts: u64,
     /// Kinds that may not be read.
     denied: BTreeSet<String>,
     /// The Secrets that were read.
     read: BTreeSet<String>,
+    /// What was asked, and when, in milliseconds.
+    asked: Vec<(u128, String)>,
+    begin: Instant,
 }
 
 /// The server. Clones are the same server.
 #[derive(Clone)]
 pub(crate) struct Server {
     state: Arc<Mutex<State>>,
-    /// The latest version; and whatever cuts all watches.
-    changed: watch::Sender<(u64, u64)>,
+    /// There is something new for watches. A `watch` channel would wake them in random order.
+    changed: Arc<Notify>,
 }
 
 impl Server {
@@ -74,10 +80,13 @@ impl Server {
             log: Vec::new(),
             version: 1,
             compacted: 0,
+            cuts: 0,
             denied: BTreeSet::new(),
             read: BTreeSet::new(),
+            asked: Vec::new(),
+            begin: Instant::now(),
         };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new((1, 0)) }
+        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,7 +116,7 @@ impl Server {
             object
         });
         state.log.push(Entry { version, key: key.clone(), object });
-        self.changed.send_modify(|(latest, _)| *latest = version);
+        self.changed.notify_waiters();
     }
 
     /// Forgets all versions but the latest.
@@ -118,7 +127,8 @@ impl Server {
 
     /// Cuts all watches, as a server that restarts.
     pub(crate) fn restart(&self) {
-        self.changed.send_modify(|(_, cuts)| *cuts += 1);
+        self.state().cuts += 1;
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -145,6 +155,11 @@ impl Server {
         self.state().read.clone()
     }
 
+    /// What was asked, and when.
+    pub(crate) fn asked(&self) -> Vec<(u128, String)> {
+        self.state().asked.clone()
+    }
+
     pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let service = service_fn(move |request: Request<Body>| {
@@ -156,6 +171,8 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<()>) -> Result<Answer, BoxError> {
+        let asked = (self.state().begin.elapsed().as_millis(), request.uri().to_string());
+        self.state().asked.push(asked);
         self.delay().await;
         if self.draw(100) < self.state().faults.requests {
             return match self.draw(5) {
@@ -240,10 +257,8 @@ impl Server {
                 _ => text(format!("{}\n", json!({"type": "ERROR", "object": status(410, "too old")}))),
             };
         }
-        let changed = self.changed.subscribe();
-        let cuts = changed.borrow().1;
-        let watch =
-            OpenWatch { server: self.clone(), changed, cuts, path, from, slim, repeat: None, over: false };
+        let cuts = self.state().cuts;
+        let watch = OpenWatch { server: self.clone(), cuts, path, from, slim, repeat: None, over: false };
         let parts: BoxStream<'static, Result<Frame<Bytes>, BoxError>> =
             stream::unfold(watch, |mut watch| async {
                 let part = watch.next().await?;
@@ -274,7 +289,6 @@ impl State {
 /// A watch that somebody reads.
 struct OpenWatch {
     server: Server,
-    changed: watch::Receiver<(u64, u64)>,
     cuts: u64,
     path: Path,
     from: u64,
@@ -289,9 +303,10 @@ impl OpenWatch {
         if self.over {
             return None;
         }
+        let changed = Arc::clone(&self.server.changed);
         loop {
             self.server.delay().await;
-            if self.changed.borrow_and_update().1 != self.cuts {
+            if self.server.state().cuts != self.cuts {
                 self.over = true;
                 return Some(Err("connection reset".into()));
             }
@@ -301,9 +316,8 @@ impl OpenWatch {
             if let Some(line) = self.line() {
                 return Some(Ok(line));
             }
-            if self.changed.changed().await.is_err() {
-                return None;
-            }
+            // Nobody writes between the look and the wait: there is one thread, and no await between.
+            changed.notified().await;
         }
     }
 

@@ -31,8 +31,9 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// A new namespace, in a cluster that has the class `penstock`.
+    /// A new namespace, in a cluster that has the class `penstock` and knows ProxyClass.
     pub(crate) fn new(kube: &Kube, name: &str) -> Self {
+        kube.define_proxy_class();
         let space = Self { kube: kube.clone(), namespace: kube.namespace(name), ca: Authority::new() };
         space.put(|manifests| manifests.class("penstock", "penstock.dev/ingress-controller", false));
         space

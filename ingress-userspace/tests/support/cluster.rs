@@ -14,9 +14,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
+use ingress_core::proxy_class::ProxyClass;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
 use kube::discovery::{Scope, pinned_kind};
@@ -24,6 +27,11 @@ use kube::{Api, Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use test_cluster::{Binaries, Cluster, Error, Options};
 use tokio::runtime::Runtime;
+
+use super::DEADLINE;
+
+/// What the chart installs before anything else.
+const DEFINITION: &str = include_str!("../../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
 
 /// The cluster that all tests of this program share. It ends with the program. None if the programs were not built:
 /// the test is then reported as skipped, except in CI, where it fails.
@@ -122,6 +130,26 @@ impl Kube {
         namespace.metadata.name = Some(name.clone());
         block_on(self.all::<Namespace>().create(&PostParams::default(), &namespace)).unwrap();
         name
+    }
+
+    /// Makes ProxyClass known, and waits until it can be used.
+    #[track_caller]
+    pub(crate) fn define_proxy_class(&self) {
+        self.apply("", DEFINITION);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let definitions = self.all::<CustomResourceDefinition>();
+            let definition = block_on(definitions.get("proxyclasses.penstock.dev")).unwrap();
+            let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
+            let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
+            assert!(!is("NonStructuralSchema"), "{conditions:#?}");
+            // Established comes before the first request is served.
+            if is("Established") && block_on(self.all::<ProxyClass>().list(&ListParams::default())).is_ok() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{conditions:#?}");
+            std::thread::yield_now();
+        }
     }
 
     /// Makes a ServiceAccount, which may do nothing yet.

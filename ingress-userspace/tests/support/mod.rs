@@ -14,6 +14,7 @@
 pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod backend;
+pub(crate) mod classes;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;

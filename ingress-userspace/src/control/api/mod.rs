@@ -291,6 +291,9 @@ impl ObjectSource for ApiSource {
     }
 
     fn demand(&mut self, demand: SecretDemand) {
+        for name in &demand.removed {
+            self.pending.forget_secret(name);
+        }
         self.news |= self.secrets.demand(demand);
         if matches!(self.start, Start::Listed) {
             self.start = Start::Asking;

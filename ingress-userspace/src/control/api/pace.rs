@@ -49,10 +49,9 @@ impl Pace {
         }
     }
 
-    /// A time between half of it and all of it.
+    /// A time between half of it and all of it, in whole milliseconds, which is what timers keep.
     pub(super) fn jitter(&self, time: Duration) -> Duration {
-        let half = time / 2;
-        let part = self.rng.next_u64() % 1024;
-        half + half.mul_f64(part as f64 / 1024.0)
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(millis / 2 + self.rng.next_u64() % (millis / 2 + 1))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use ingress_core::objects::{Change, Kind, ObjectKey};
+use ingress_core::objects::{Change, Kind, NamespacedName, ObjectKey};
 
 /// Changes that wait for the next batch.
 #[derive(Default)]
@@ -18,6 +18,14 @@ impl Pending {
         let is_secret = key.kind == Kind::Secret;
         if self.changes.insert(key, change).is_none() && is_secret {
             self.secrets += 1;
+        }
+    }
+
+    /// Forgets what is to be told of a Secret.
+    pub(super) fn forget_secret(&mut self, name: &NamespacedName) {
+        let key = ObjectKey { kind: Kind::Secret, name: name.clone() };
+        if self.changes.remove(&key).is_some() {
+            self.secrets -= 1;
         }
     }
 

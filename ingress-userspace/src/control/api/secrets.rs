@@ -8,11 +8,10 @@
 //! The watch only says when to ask; what is asked is never older than what the watch has shown. Of a Secret its type and two
 //! values are taken, and given away: nothing of them is kept here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
@@ -78,7 +77,8 @@ pub(super) type Answer = (u64, NamespacedName, Result<Stored, Failure>);
 /// The Secrets that are demanded.
 pub(super) struct Secrets {
     client: Client,
-    entries: HashMap<NamespacedName, Entry, RandomState>,
+    /// In order, so that a simulation goes the same way each time.
+    entries: BTreeMap<NamespacedName, Entry>,
     /// How many answers are owed.
     owed: usize,
     queue: VecDeque<NamespacedName>,
@@ -95,7 +95,7 @@ impl Secrets {
     pub(super) fn new(client: Client, pace: Pace, state: Arc<SourceState>) -> Self {
         Self {
             client,
-            entries: HashMap::default(),
+            entries: BTreeMap::new(),
             owed: 0,
             queue: VecDeque::new(),
             sent: FuturesUnordered::new(),
@@ -164,7 +164,8 @@ impl Secrets {
         let version = fingerprint(version);
         entry.listed = true;
         entry.heard = Heard::Version(version);
-        if entry.told != Told::Version(version) {
+        // What is asked for may be older.
+        if entry.told != Told::Version(version) || entry.asked != Asked::No {
             self.ask(name);
         }
     }
@@ -173,7 +174,7 @@ impl Secrets {
     pub(super) fn gone(&mut self, name: &NamespacedName) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.heard = Heard::Gone;
-        if entry.told != Told::Absent {
+        if entry.told != Told::Absent || entry.asked != Asked::No {
             self.ask(name);
         }
     }
