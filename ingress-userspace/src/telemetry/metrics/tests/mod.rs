@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use self::exposition::Exposition;
 use super::*;
+use crate::control::api::KindSnapshot;
 use crate::telemetry::RequestRecord;
 use crate::telemetry::testing::{record, rule};
 use crate::upstream::AcquireError;
@@ -295,6 +296,16 @@ fn names_follow_the_conventions() {
     let writeback = Arc::new(WritebackCounters::new());
     writeback.forbade("patch", "ingresses/status");
     metrics.observe_writeback(&writeback);
+    let kinds = |connected| {
+        vec![KindSnapshot {
+            kind: Kind::Ingress,
+            connected,
+            relists: 0,
+            errors: 0,
+            last_event: Duration::ZERO,
+        }]
+    };
+    metrics.observe_source(move || SourceTotals { kinds: kinds(true), demanded: 0, reads: vec![("ok", 0)] });
     let worker = metrics.worker();
     worker.finish_request(&record());
     let scrape = scrape(&metrics);
