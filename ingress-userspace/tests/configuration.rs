@@ -63,7 +63,8 @@ fn what_does_not_go_together_is_refused() {
 #[test]
 fn a_default_certificate_is_named_in_two_ways() {
     let short = Config::parse("tls:\n  defaultCertificate: infra/wildcard\n").unwrap();
-    let long = Config::parse("tls:\n  defaultCertificate:\n    namespace: infra\n    name: wildcard\n").unwrap();
+    let long =
+        Config::parse("tls:\n  defaultCertificate:\n    namespace: infra\n    name: wildcard\n").unwrap();
     assert_eq!(short, long);
     assert_eq!(short.settings().tls.default_certificate.as_ref().unwrap().to_string(), "infra/wildcard");
 }
