@@ -16,6 +16,9 @@ use serde_json::{Map, Value, json};
 use test_cluster::Cluster;
 
 use support::cluster::{self, Kube, block_on};
+use support::control_plane::eventually;
+use support::manifests::Ingress;
+use support::stage::Stage;
 
 /// Somebody who may do everything, in a cluster that knows ProxyClass.
 fn installed(cluster: &Cluster) -> Kube {
@@ -313,4 +316,80 @@ fn the_status_is_apart_from_the_spec_and_shown() {
         assert_eq!(words[4..7], ["shown", "False", "ProxyClassInvalid"], "{table}");
     }
     block_on(api.delete("shown", &DeleteParams::default())).unwrap();
+}
+
+/// The definition with a spec that takes anything, as one of another version might.
+const OPEN_DEFINITION: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: proxyclasses.penstock.dev}
+spec:
+  group: penstock.dev
+  scope: Cluster
+  names: {kind: ProxyClass, plural: proxyclasses, singular: proxyclass}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
+          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
+";
+
+fn yaml(name: &str, spec: &str) -> String {
+    format!("apiVersion: penstock.dev/v1alpha1\nkind: ProxyClass\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+#[test]
+fn a_bad_one_leaves_the_last_good_one_and_hides_no_other() {
+    let test = "a_bad_one_leaves_the_last_good_one_and_hides_no_other";
+    let Some(cluster) = cluster::own(test) else { return };
+    let kube = Kube::admin(&cluster);
+    let stage = Stage::on(&cluster, &[]);
+    kube.apply(
+        "",
+        "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: strict}\nspec:\n  \
+         controller: penstock.dev/ingress-controller\n  \
+         parameters: {apiGroup: penstock.dev, kind: ProxyClass, name: strict}\n",
+    );
+    kube.apply("", &yaml("strict", "{limits: {requestBody: 10}, routing: {allowPlaintext: true}}"));
+    let _backend = stage.backend("one");
+    let ingress = Ingress::new(&stage.namespace, "strict").class(Some("strict"));
+    stage.put(|manifests| manifests.ingress(&ingress.path("strict.test", "/", "Prefix", "one")));
+    stage.answers("strict.test", "/", "one");
+    let post = |length: usize| {
+        let body = "x".repeat(length);
+        let head = format!("POST / HTTP/1.1\r\nHost: strict.test\r\nContent-Length: {length}\r\n\r\n");
+        stage.plain().request(head + &body).status()
+    };
+    assert_eq!((post(10), post(11)), (200, 413));
+    kube.apply("", &yaml("strict", "{limits: {requestBody: 20}, routing: {allowPlaintext: true}}"));
+    eventually("the change applies", || post(20) == 200);
+
+    kube.apply("", OPEN_DEFINITION);
+    let accepted = || {
+        let class = block_on(kube.all::<ProxyClass>().get("strict")).unwrap();
+        let conditions = class.status.unwrap_or_default().conditions;
+        let accepted = conditions.into_iter().find(|condition| condition.type_ == "Accepted");
+        accepted.map(|condition| (condition.status, condition.message))
+    };
+    let [bad] = cluster::documents(&yaml("strict", "{limits: {requestBody: lots}}")).try_into().unwrap();
+    eventually("the new definition is used", || block_on(kube.try_apply("", &bad)).is_ok());
+    eventually("its condition says so", || {
+        accepted().is_some_and(|(status, message)| status == "False" && message.contains("whole number"))
+    });
+    assert_eq!((post(20), post(21)), (200, 413));
+    // One that cannot be read does not stop the others from being read.
+    kube.apply("", &yaml("other", "{limits: {requestBody: 30}, routing: {allowPlaintext: true}}"));
+    kube.apply(
+        "",
+        "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: strict}\nspec:\n  \
+         controller: penstock.dev/ingress-controller\n  \
+         parameters: {apiGroup: penstock.dev, kind: ProxyClass, name: other}\n",
+    );
+    eventually("the other one is used", || post(30) == 200);
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 
 use rustls::ClientConfig;
+use test_cluster::Cluster;
 
 use super::api::{self, Space, own_address};
 use super::backend::RawBackend;
@@ -39,7 +40,12 @@ impl Stage {
     /// With more arguments of `penstock serve`.
     #[track_caller]
     pub(crate) fn with(test: &str, arguments: &[&str]) -> Option<Self> {
-        let cluster = cluster::shared(test)?;
+        Some(Self::on(cluster::shared(test)?, arguments))
+    }
+
+    /// On an API server of the test's own.
+    #[track_caller]
+    pub(crate) fn on(cluster: &Cluster, arguments: &[&str]) -> Self {
         let space = Space::new(&Kube::admin(cluster), "stage");
         let own = ["--watch-namespace", &space.namespace, "--pod-namespace", &space.namespace];
         let options = Options {
@@ -49,7 +55,7 @@ impl Stage {
         };
         let penstock = Penstock::start_against(cluster.admin_kubeconfig(), &options);
         let config = space.ca.client();
-        Some(Self { space, penstock, config })
+        Self { space, penstock, config }
     }
 
     /// A backend behind a Service of its name.
