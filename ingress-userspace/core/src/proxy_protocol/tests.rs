@@ -66,6 +66,8 @@ fn lines_that_are_none() {
         ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n", Malformed::Address),
         ("PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n", Malformed::Address),
         ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n", Malformed::Address),
+        ("PROXY UNKNOWN a\nb\r\n", Malformed::Address),
+        ("PROXY UNKNO\nN\r\n", Malformed::Address),
         ("PROXY TCP4 ::1 ::2 1 2\r\n", Malformed::Address),
         ("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n", Malformed::Address),
         ("PROXY TCP4 192.0.2.01 192.0.2.2 1 2\r\n", Malformed::Address),
@@ -158,7 +160,7 @@ proptest! {
     fn an_answer_stays(mut received in prop_oneof![
         any::<Vec<u8>>(),
         any::<Vec<u8>>().prop_map(|rest| [v2::SIGNATURE, &rest].concat()),
-        "PROXY [A-Z0-9.: ]{0,40}\r?\n?".prop_map(String::into_bytes),
+        "PROXY [A-Z0-9.: \r\n]{0,40}\r?\n?".prop_map(String::into_bytes),
     ], more in any::<Vec<u8>>()) {
         let before = parse(&received);
         received.extend(more);

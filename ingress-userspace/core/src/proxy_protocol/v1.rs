@@ -12,17 +12,15 @@ const MAX_LINE: usize = 107;
 
 pub(super) fn parse(received: &[u8]) -> Result<Header, Malformed> {
     let window = &received[..received.len().min(MAX_LINE)];
-    let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") else {
-        // A line feed alone, or a carriage return before anything else, ends no line and never will.
-        if window.contains(&b'\n') {
-            return Err(Malformed::Address);
-        }
+    // The first line feed ends the line, or there is no header: which, must not depend on how the bytes were cut.
+    let Some(end) = window.iter().position(|b| *b == b'\n') else {
         return if received.len() >= MAX_LINE { Err(Malformed::TooLong) } else { Ok(Header::Incomplete) };
     };
     let line = window.get(SIGNATURE.len()..end).ok_or(Malformed::Signature)?;
+    let line = line.strip_suffix(b"\r").ok_or(Malformed::Address)?;
     let line = std::str::from_utf8(line).map_err(|_| Malformed::Address)?;
     let addresses = addresses(line)?;
-    Ok(Header::Complete { length: end + 2, addresses })
+    Ok(Header::Complete { length: end + 1, addresses })
 }
 
 fn addresses(line: &str) -> Result<Option<Addresses>, Malformed> {
