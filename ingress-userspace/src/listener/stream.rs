@@ -245,4 +245,12 @@ impl Duplex for ClientStream {
         ready!(self.poll_goodbye(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
+
+    fn kernel_source(&self) -> Option<&TcpStream> {
+        self.tls.is_none().then_some(&self.tcp)
+    }
+
+    fn kernel_sink(&self) -> Option<&TcpStream> {
+        self.tls.is_none().then_some(&self.tcp)
+    }
 }

@@ -24,6 +24,8 @@ pub use tunnel::{Tunnel, TunnelEnd};
 use std::io;
 use std::task::{Context, Poll};
 
+use tokio::net::TcpStream;
+
 /// What one relay step moves at the most, and what is held for a sink that takes less.
 /// 64 KiB: 16 KiB costs 40 % more CPU at 1 MiB bodies, 256 KiB gains nothing (docs/benchmarks.md).
 pub const SCRATCH: usize = 64 * 1024;
@@ -38,6 +40,18 @@ pub trait Duplex {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Ends the writing direction, after all taken bytes.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The socket that the kernel may read from on behalf of `poll_read` right now: nothing that was received waits above
+    /// it, and what it yields is what `poll_read` would yield. `None` if the bytes have to pass through userspace.
+    fn kernel_source(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// The socket that the kernel may write to in place of `poll_write`, once `poll_flush` is ready. `None` if the bytes
+    /// have to pass through userspace.
+    fn kernel_sink(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 /// How much to move.

@@ -36,4 +36,12 @@ impl Duplex for TcpStream {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_shutdown(cx)
     }
+
+    fn kernel_source(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
+    fn kernel_sink(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
