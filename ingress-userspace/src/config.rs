@@ -12,11 +12,15 @@ use ingress_core::settings::{
 use ingress_core::translate::TranslateOptions;
 use serde::Deserialize;
 
+use crate::kernel::KernelConfig;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Which objects are ours, and the settings that each ProxyClass overlays.
     pub options: TranslateOptions,
+    /// What may be asked of the kernel.
+    pub kernel: KernelConfig,
 }
 
 /// The file as it is written. Unknown fields are refused, so that a typing error is not a silent default.
@@ -32,6 +36,7 @@ struct File {
     proxy_protocol: Option<ProxyProtocolSpec>,
     access_log: Option<AccessLogSpec>,
     redirect: Option<RedirectSpec>,
+    kernel: KernelConfig,
 }
 
 /// `routing`, which has more than that of a ProxyClass.
@@ -95,13 +100,14 @@ impl Config {
             options.certificate_warning_days = days;
         }
         options.check()?;
+        let kernel = file.kernel.clone();
         let spec = file.settings();
         let violations = spec.violations();
         let settings = if violations.is_empty() { spec.over(&options.settings) } else { Err(violations) };
         options.settings = settings.map_err(|violations| {
             violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
         })?;
-        Ok(Self { options })
+        Ok(Self { options, kernel })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod http;
 mod inspect;
+pub mod kernel;
 pub mod listener;
 pub mod relay;
 mod serve;

@@ -26,6 +26,7 @@ use crate::control::manifests::ManifestDirectory;
 use crate::control::writeback::Writeback;
 use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
+use crate::kernel;
 use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
 use crate::sys::clock::{Clock, SystemClock};
@@ -62,6 +63,9 @@ async fn serve(
     let published = Arc::new(Published::new());
     let fallback = self_signed(&*clock).map_err(text)?;
     let handshakes = handshakes(&config, &published, &fallback)?;
+    let accelerations = Arc::new(kernel::probe(&config.kernel));
+    accelerations.log();
+    metrics.observe_kernel(&accelerations);
     let (drain, phase) = drain::channel();
     let mut listeners = bind_all(arguments, workers)?;
     let shared = Arc::new(Shared {
@@ -72,6 +76,7 @@ async fn serve(
         clock,
         phase,
         https_port: listeners.https_port,
+        accelerations,
     });
     let writeback = source.writeback(arguments, &config, &shared);
     let translator = Translator::new(config.options.clone(), key_provider());

@@ -43,6 +43,34 @@ pub enum BpfError {
     },
 }
 
+impl BpfError {
+    /// What an operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self.errno() {
+            Some(libc::EPERM | libc::EACCES) => {
+                "give the process CAP_BPF and CAP_NET_ADMIN, and allow bpf(2) if the kernel is locked down"
+            }
+            Some(libc::ENOSYS) => {
+                "allow bpf(2) in the seccomp profile, or use a kernel with CONFIG_BPF_SYSCALL"
+            }
+            Some(libc::ENOMEM) => "raise RLIMIT_MEMLOCK (ulimit -l), or give the process CAP_SYS_RESOURCE",
+            _ => "use a kernel with eBPF and BTF (CONFIG_BPF_SYSCALL, CONFIG_DEBUG_INFO_BTF), 5.10 or newer",
+        }
+    }
+
+    /// The error number of the system call behind it.
+    fn errno(&self) -> Option<i32> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.raw_os_error();
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
 /// Steers new connections to listening sockets of our choice. Dropping it detaches the program, and the kernel goes on
 /// by its own rules; connections that are open stay as they are.
 #[derive(Debug)]

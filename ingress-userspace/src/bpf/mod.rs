@@ -5,5 +5,7 @@
 
 mod loader;
 mod plain;
+mod probe;
 
 pub use loader::{BpfError, Steering};
+pub(crate) use probe::probe_steering;

@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::control::Published;
+use crate::kernel::Accelerations;
 use crate::listener::accept;
 use crate::listener::drain::Phase;
 use crate::sys::clock::Clock;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub phase: watch::Receiver<Phase>,
     /// The port that an `http` listener's clients are sent to by a redirect, if theirs was named.
     pub https_port: Option<u16>,
+    /// What the kernel has been proven to do.
+    pub accelerations: Arc<Accelerations>,
 }
 
 /// The state of one worker; it never leaves its thread.

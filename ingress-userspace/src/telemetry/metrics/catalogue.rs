@@ -75,6 +75,18 @@ families! {
         "Requests in flight to endpoints, including those that wait for a connection.";
     LIMIT_HITS = COUNTER "penstock_limit_hits_total" ["limit"]
         "Times a limit was hit, by its name in the configuration.";
+    KERNEL_ACCELERATION = GAUGE "penstock_kernel_acceleration" ["name", "state"]
+        "1 for the state that a kernel acceleration is in, else 0.";
+    RELAY_BYTES = COUNTER "penstock_relay_bytes_total" ["rung"]
+        "Bytes of bodies of known length, tunnels and passed-through connections, by the rung that moved them.";
+    RELAY_TRANSFERS = COUNTER "penstock_relay_transfers_total" ["rung", "kind"]
+        "Bodies of known length, tunnels and passed-through connections, by the rung that they took.";
+    RELAY_FALLBACKS = COUNTER "penstock_relay_fallbacks_total" ["rung", "reason"]
+        "Times a proven acceleration could not be used, so that the next rung served.";
+    RELAY_FLUSHES = COUNTER "penstock_relay_flushes_total" []
+        "Times userspace waited for what the sockmap had taken to be with the receiver's TCP.";
+    RELAY_CREDITS = COUNTER "penstock_relay_credits_exhausted_total" []
+        "Times the sockmap held as much for a slow receiver as it may, and userspace took over.";
     WORKERS = GAUGE "penstock_workers" []
         "Worker threads.";
     READY = GAUGE "penstock_ready" []

@@ -14,8 +14,10 @@ use super::control::{ControlState, SourceTotals, UpstreamTotals, severity_label}
 use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
 use super::process::Process;
+use super::relay::{Rung, TransferKind};
 use super::worker::{Listener, WorkerCounters};
 use super::writeback::WritebackCounters;
+use crate::kernel::{Acceleration, Accelerations, State};
 
 /// All of Penstock's metrics as one collector.
 pub(super) struct Collector {
@@ -54,6 +56,9 @@ impl PrometheusCollector for Collector {
         }
         if let Some(source) = self.sources.source.get() {
             scrape.source(&source());
+        }
+        if let Some(accelerations) = self.sources.kernel.get() {
+            scrape.kernel(accelerations);
         }
         self.logs(&mut scrape);
         scrape.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -164,6 +169,7 @@ impl Scrape {
         self.words(names::LIMIT_HITS, workers, |w| &w.limit_hits);
         self.words(names::PROBLEMS, workers, |w| &w.problems);
         self.words(names::REQUEST_ERRORS, workers, |w| &w.errors);
+        self.relay(workers);
     }
 
     /// All words are shown, also those with a count of zero: a rate can be computed from the first event on.
@@ -179,6 +185,41 @@ impl Scrape {
         }
         for (word, count) in sums {
             self.add(family, &[word], count as f64);
+        }
+    }
+
+    fn relay(&mut self, workers: &[Arc<WorkerCounters>]) {
+        let sum = |count: &dyn Fn(&WorkerCounters) -> u64| workers.iter().map(|w| count(w)).sum::<u64>();
+        for rung in Rung::ALL {
+            let at = rung as usize;
+            self.add(names::RELAY_BYTES, &[rung.as_str()], sum(&|w| w.relay.bytes[at].get()) as f64);
+            for kind in TransferKind::ALL {
+                let transfers = sum(&|w| w.relay.transfers[at][kind as usize].get());
+                self.add(names::RELAY_TRANSFERS, &[rung.as_str(), kind.as_str()], transfers as f64);
+            }
+        }
+        for acceleration in Acceleration::ALL {
+            let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+            for (reason, count) in
+                workers.iter().flat_map(|w| w.relay.fallbacks[acceleration as usize].iter())
+            {
+                *sums.entry(reason).or_default() += count;
+            }
+            for (reason, count) in sums {
+                self.add(names::RELAY_FALLBACKS, &[acceleration.as_str(), reason], count as f64);
+            }
+        }
+        self.add(names::RELAY_FLUSHES, &[], sum(&|w| w.relay.flushes.get()) as f64);
+        self.add(names::RELAY_CREDITS, &[], sum(&|w| w.relay.credits.get()) as f64);
+    }
+
+    fn kernel(&mut self, accelerations: &Accelerations) {
+        for which in Acceleration::ALL {
+            for state in State::ALL {
+                let now = accelerations.state(which) == state;
+                let labels = [which.as_str(), state.as_str()];
+                self.add(names::KERNEL_ACCELERATION, &labels, f64::from(u8::from(now)));
+            }
         }
     }
 

@@ -122,6 +122,26 @@ pub mod limit {
     ];
 }
 
+/// Why an acceleration that is proven could not be used.
+pub mod fallback {
+    /// All slots of the map are taken.
+    pub const MAP_FULL: &str = "map-full";
+    /// The kernel refused the socket: another agent's sockmap may have it already.
+    pub const INSERT_REFUSED: &str = "insert-refused";
+    /// No pipe: a limit on file descriptors, or on the memory of pipes.
+    pub const NO_PIPE: &str = "no-pipe";
+    /// The cipher suite or the TLS version is not one that the kernel has.
+    pub const UNSUPPORTED_CIPHER: &str = "unsupported-cipher";
+    /// The kernel refused it for this connection, for another reason.
+    pub const REFUSED: &str = "refused";
+    /// It was given up in the middle of a transfer, which the next rung finished.
+    pub const GIVEN_UP: &str = "given-up";
+
+    /// All of them.
+    pub(crate) const ALL: &[&str] =
+        &[MAP_FULL, INSERT_REFUSED, NO_PIPE, UNSUPPORTED_CIPHER, REFUSED, GIVEN_UP];
+}
+
 /// How an attempt on a backend fails: the kinds of `upstream::AcquireError`, and what happens after a connect.
 pub(super) const UPSTREAM_ERRORS: &[&str] = &[
     "no-endpoints",

@@ -9,6 +9,7 @@ mod control;
 mod counters;
 mod labels;
 mod process;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -22,11 +23,13 @@ use prometheus::{Registry, TextEncoder};
 pub use super::handshake::HandshakeError;
 pub(crate) use control::severity_label;
 pub use control::{Certificate, ControlState, SourceTotals, UpstreamTotals};
-pub use labels::limit;
+pub use labels::{fallback, limit};
+pub use relay::{Rung, TransferKind};
 pub use worker::{Listener, WorkerMetrics};
 pub use writeback::WritebackCounters;
 
 use super::{LineSink, Telemetry};
+use crate::kernel::Accelerations;
 use worker::WorkerCounters;
 
 /// The content type of [`Metrics::render`]'s text.
@@ -44,6 +47,7 @@ struct Sources {
     access_log: OnceLock<Arc<LineSink>>,
     program_log: OnceLock<Arc<LineSink>>,
     writeback: OnceLock<Arc<WritebackCounters>>,
+    kernel: OnceLock<Arc<Accelerations>>,
 }
 
 impl Sources {
@@ -108,6 +112,11 @@ impl Metrics {
     /// Adds what is counted about writing to the API server. Only the first call counts.
     pub fn observe_writeback(&self, counters: &Arc<WritebackCounters>) {
         let _ = self.sources.writeback.set(Arc::clone(counters));
+    }
+
+    /// Sets whose verdicts are shown. Only the first call counts.
+    pub fn observe_kernel(&self, accelerations: &Arc<Accelerations>) {
+        let _ = self.sources.kernel.set(Arc::clone(accelerations));
     }
 
     /// All metrics as text, of the content type [`CONTENT_TYPE`].

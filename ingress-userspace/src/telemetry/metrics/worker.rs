@@ -9,6 +9,8 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
+use super::relay::{RelayCounters, Rung, TransferKind};
+use crate::kernel::Acceleration;
 use crate::listener::proxy_protocol::HeaderError;
 use crate::telemetry::handshake::HandshakeError;
 use crate::telemetry::{RequestRecord, access_log};
@@ -59,6 +61,7 @@ pub(super) struct WorkerCounters {
     pub(super) limit_hits: Words,
     pub(super) problems: Words,
     pub(super) errors: Words,
+    pub(super) relay: RelayCounters,
     /// The same counters as in the worker's own map, for whoever reads.
     routes: Mutex<Routes>,
 }
@@ -96,6 +99,7 @@ impl WorkerMetrics {
             limit_hits: Words::new(labels::limit::ALL),
             problems: Words::new(&labels::PROBLEMS),
             errors: Words::new(&labels::ERRORS),
+            relay: RelayCounters::new(),
             routes: Mutex::default(),
         };
         Self { counters: Arc::new(counters), routes: RefCell::default() }
@@ -178,5 +182,31 @@ impl WorkerMetrics {
     /// A problem response was made.
     pub fn problem_response(&self, kind: &'static str) {
         self.counters.problems.add(kind);
+    }
+
+    /// Bytes have moved by a rung.
+    pub fn relay_bytes(&self, rung: Rung, bytes: u64) {
+        self.counters.relay.bytes[rung as usize].add(bytes);
+    }
+
+    /// A body, tunnel or passed-through connection takes a rung.
+    pub fn relay_transfer(&self, rung: Rung, kind: TransferKind) {
+        self.counters.relay.transfers[rung as usize][kind as usize].add(1);
+    }
+
+    /// An acceleration that is proven could not be used this time, and the next rung serves; reasons are in
+    /// [`fallback`](super::fallback).
+    pub fn relay_fallback(&self, acceleration: Acceleration, reason: &'static str) {
+        self.counters.relay.fallbacks[acceleration as usize].add(reason);
+    }
+
+    /// Userspace waited until what the kernel had taken was with the receiver's TCP.
+    pub fn relay_flush_waited(&self) {
+        self.counters.relay.flushes.add(1);
+    }
+
+    /// The kernel held as much for a slow receiver as it may, and userspace took over.
+    pub fn relay_credit_exhausted(&self) {
+        self.counters.relay.credits.add(1);
     }
 }

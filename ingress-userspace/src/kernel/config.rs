@@ -1,0 +1,86 @@
+//! The section `kernel` of the configuration file: which accelerations may be used, and from which sizes.
+
+use std::path::PathBuf;
+
+use ingress_core::settings::{GIB, KIB, Overlay as _, Size};
+use serde::Deserialize;
+
+use super::{Acceleration, Thresholds};
+
+/// Whether an acceleration may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// Where the probe proves it.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What the process may ask of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KernelConfig {
+    /// The TLS record layer in the kernel.
+    pub ktls: Switch,
+    /// splice(2).
+    pub splice: Switch,
+    /// The sockmap.
+    pub sockmap: Switch,
+    /// Steering of new connections.
+    pub steering: Switch,
+    /// From how many bytes a body is spliced.
+    pub splice_from: Bytes,
+    /// From how many bytes a body goes through the sockmap; `None` is never.
+    pub sockmap_from: Option<Bytes>,
+    /// Where programs and maps are pinned if it is in a bpffs; `None` is nowhere.
+    pub pin_directory: Option<PathBuf>,
+}
+
+/// A size in bytes, as all sizes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut bytes = 0;
+        Size::<0, { 1024 * GIB }>::deserialize(deserializer)?.overlay(&mut bytes);
+        Ok(Self(bytes))
+    }
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            ktls: Switch::Auto,
+            splice: Switch::Auto,
+            sockmap: Switch::Auto,
+            steering: Switch::Auto,
+            splice_from: Bytes(256 * KIB),
+            // Splicing moves bulk for less than the sockmap does (docs/benchmarks.md).
+            sockmap_from: None,
+            pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
+        }
+    }
+}
+
+impl KernelConfig {
+    /// Whether an acceleration may be used.
+    pub fn switch(&self, which: Acceleration) -> Switch {
+        match which {
+            Acceleration::Ktls => self.ktls,
+            Acceleration::Splice => self.splice,
+            Acceleration::Sockmap => self.sockmap,
+            Acceleration::Steering => self.steering,
+        }
+    }
+
+    /// From which sizes bodies take which rung.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            splice_body: self.splice_from.0,
+            sockmap_body: self.sockmap_from.map_or(u64::MAX, |bytes| bytes.0),
+        }
+    }
+}
