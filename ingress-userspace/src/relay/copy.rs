@@ -32,15 +32,33 @@ pub struct OneWay {
     pending: Vec<u8>,
     sent: usize,
     moved: u64,
+    /// How much the last read brought.
+    last_read: usize,
     source_ended: bool,
+}
+
+/// Where a copy has come to.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The end.
+    End(End),
+    /// Nothing is held, and the last read brought as much as was asked for.
+    Enough,
 }
 
 impl OneWay {
     /// A transfer of `budget` bytes that begins with `buffered`.
     pub fn new(budget: Budget, buffered: &[u8]) -> Self {
-        let mut this = Self { budget, pending: buffered.to_vec(), sent: 0, moved: 0, source_ended: false };
+        let mut this =
+            Self { budget, pending: buffered.to_vec(), sent: 0, moved: 0, last_read: 0, source_ended: false };
         this.count(buffered.len());
         this
+    }
+
+    /// Goes on with a transfer of which `budget` is not read yet and `pending` is read.
+    pub(super) fn resume(budget: Budget, pending: Vec<u8>) -> Self {
+        let moved = pending.len() as u64;
+        Self { budget, pending, sent: 0, moved, last_read: 0, source_ended: false }
     }
 
     /// Bytes that the sink has taken.
@@ -62,6 +80,11 @@ impl OneWay {
         }
     }
 
+    /// What is not read yet.
+    pub(super) fn left(&self) -> Budget {
+        self.budget
+    }
+
     /// Whether bytes wait for the sink.
     pub fn waits_for_sink(&self) -> bool {
         self.sent < self.pending.len()
@@ -80,17 +103,37 @@ impl OneWay {
         progress: &mut impl FnMut(u64),
     ) -> Poll<End> {
         loop {
+            if let Stop::End(end) = ready!(self.poll_until(cx, source, sink, usize::MAX, progress)) {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    /// As [`poll`](Self::poll), but stops with nothing held once a read brought `enough` bytes: 0 stops as soon as what
+    /// was buffered is out.
+    pub(super) fn poll_until<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        enough: usize,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<Stop> {
+        loop {
             if let Err(error) = ready!(self.poll_drain(cx, sink, progress)) {
-                return Poll::Ready(End::Sink(error));
+                return Poll::Ready(Stop::End(End::Sink(error)));
             }
             if self.finished() {
                 let end =
                     if matches!(self.budget, Budget::Bytes(1..)) { End::Truncated } else { End::Complete };
-                return Poll::Ready(end);
+                return Poll::Ready(Stop::End(end));
+            }
+            if self.last_read >= enough {
+                return Poll::Ready(Stop::Enough);
             }
             match scratch::with(|buffer| self.poll_step(cx, source, sink, buffer, progress)) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Ready(Err(end)) => return Poll::Ready(Stop::End(end)),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -129,6 +172,7 @@ impl OneWay {
             return Poll::Ready(Ok(()));
         }
         self.count(read);
+        self.last_read = read;
         let taken = match sink.poll_write(cx, &buffer[..read]) {
             Poll::Ready(taken) => taken.map_err(End::Sink)?,
             Poll::Pending => 0,

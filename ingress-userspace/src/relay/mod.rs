@@ -8,16 +8,23 @@
 //!
 //! The contract, which `tests/relay_contract.rs` runs against every rung:
 //! - exactly the budget is moved, or the outcome says why not; no byte beyond the budget leaves the source's socket;
-//! - back-pressure: a sink that does not take bytes stops the source, with at most [`SCRATCH`] bytes held here;
+//! - back-pressure: a sink that does not take bytes stops the source, with at most [`SCRATCH`] bytes held here, or [`PIPE_SIZE`]
+//!   in a pipe;
 //! - an end of the source is passed on only after all bytes before it were handed to the sink (tunnels: as a half-close);
 //! - both sockets come back usable as far as the outcome says.
 
+mod choose;
 mod copy;
+mod pipes;
 pub mod scratch;
+mod splice;
 mod tcp;
 mod tunnel;
 
+pub use choose::{Rung, Rungs, Way};
 pub use copy::{Copy, OneWay};
+pub use pipes::PIPE_SIZE;
+pub use splice::{Begin, Fallback, Splice, Spliced};
 pub(crate) use tcp::poll_tcp_read;
 pub use tunnel::{Tunnel, TunnelEnd};
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::{Budget, Duplex, End, OneWay};
+use super::{Duplex, End, Rungs, Way};
 
 /// Why a tunnel ended.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Tunnel {
 
 #[derive(Debug)]
 struct Direction {
-    copy: OneWay,
+    way: Way,
     state: State,
 }
 
@@ -45,8 +45,8 @@ enum State {
 }
 
 impl Direction {
-    fn new(buffered: &[u8]) -> Self {
-        Self { copy: OneWay::new(Budget::UntilClose, buffered), state: State::Open }
+    fn new(way: Way) -> Self {
+        Self { way, state: State::Open }
     }
 
     fn poll<S: Duplex, T: Duplex>(
@@ -57,7 +57,7 @@ impl Direction {
         progress: &mut impl FnMut(u64),
     ) -> Poll<Result<(), Failed>> {
         if self.state == State::Open {
-            match ready!(self.copy.poll(cx, source, sink, progress)) {
+            match ready!(self.way.poll(cx, source, sink, progress)) {
                 // Without a budget there is nothing to be short of.
                 End::Complete | End::Truncated => self.state = State::Ending,
                 End::Source(error) => return Poll::Ready(Err(Failed::Source(error))),
@@ -74,14 +74,26 @@ impl Direction {
 }
 
 impl Tunnel {
-    /// A tunnel; what was read before goes first in each direction.
-    pub fn new(from_client: &[u8], from_backend: &[u8]) -> Self {
-        Self { up: Direction::new(from_client), down: Direction::new(from_backend) }
+    /// A tunnel between two connections; what was read before goes first in each direction.
+    pub fn new<C: Duplex, B: Duplex>(
+        rungs: Rungs,
+        (client, from_client): (&C, &[u8]),
+        (backend, from_backend): (&B, &[u8]),
+    ) -> Self {
+        Self {
+            up: Direction::new(rungs.tunnel(from_client, client, backend)),
+            down: Direction::new(rungs.tunnel(from_backend, backend, client)),
+        }
     }
 
     /// Bytes moved to the backend and to the client.
     pub fn moved(&self) -> (u64, u64) {
-        (self.up.copy.moved(), self.down.copy.moved())
+        (self.up.way.moved(), self.down.way.moved())
+    }
+
+    /// The ways to the backend and to the client.
+    pub fn ways(&self) -> [&Way; 2] {
+        [&self.up.way, &self.down.way]
     }
 
     /// Goes on until both directions have ended, one has failed, or no socket is ready.

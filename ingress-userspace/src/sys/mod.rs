@@ -3,3 +3,4 @@
 pub mod clock;
 pub(crate) mod memory;
 pub mod rng;
+pub mod splice;

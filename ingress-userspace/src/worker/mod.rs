@@ -22,6 +22,7 @@ use crate::control::Published;
 use crate::kernel::Accelerations;
 use crate::listener::accept;
 use crate::listener::drain::Phase;
+use crate::relay::Rungs;
 use crate::sys::clock::Clock;
 use crate::telemetry::metrics::{Listener, Metrics, UpstreamTotals};
 use crate::telemetry::{RequestIds, WorkerMetrics, access_log};
@@ -129,6 +130,11 @@ impl Worker {
         let in_use =
             |policy: &TlsPolicy| table.classes().any(|(_, class)| class.settings.tls.policy() == *policy);
         self.tls.borrow_mut().retain(|policy, _| in_use(policy));
+    }
+
+    /// What may move bytes.
+    pub fn rungs(&self) -> Rungs {
+        Rungs::COPY
     }
 
     /// Monotonic time.

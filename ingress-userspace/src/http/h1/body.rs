@@ -7,7 +7,7 @@ use ingress_core::http::{
     BodyLength, CHUNK_END, ChunkedDecoder, Event, LAST_CHUNK, Reject, write_chunk_header,
 };
 
-use crate::relay::{Budget, Duplex, End, OneWay, scratch};
+use crate::relay::{Duplex, End, Rungs, Way, scratch};
 
 /// Why a body ended.
 #[derive(Debug)]
@@ -58,7 +58,9 @@ pub(crate) struct Body {
     payload: u64,
     complete: bool,
     /// What moves plain bytes of known length, once it has begun.
-    relay: Option<OneWay>,
+    relay: Option<Way>,
+    /// What it may be moved by.
+    rungs: Rungs,
     /// Framed and not yet taken by the sink.
     pending: Vec<u8>,
     sent: usize,
@@ -66,16 +68,16 @@ pub(crate) struct Body {
 
 impl Body {
     /// A request's body as it was announced; chunks go on as chunks.
-    pub(crate) fn request(length: BodyLength, limit: u64) -> Self {
-        Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit)
+    pub(crate) fn request(length: BodyLength, limit: u64, rungs: Rungs) -> Self {
+        Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit, rungs)
     }
 
     /// A response's body as it was announced. Chunks go out only if the source is chunked or ends by close.
-    pub(crate) fn response(length: BodyLength, chunked_out: bool) -> Self {
-        Self::new(length, ChunkedDecoder::response(), chunked_out, 0)
+    pub(crate) fn response(length: BodyLength, chunked_out: bool, rungs: Rungs) -> Self {
+        Self::new(length, ChunkedDecoder::response(), chunked_out, 0, rungs)
     }
 
-    fn new(length: BodyLength, decoder: ChunkedDecoder, chunked_out: bool, limit: u64) -> Self {
+    fn new(length: BodyLength, decoder: ChunkedDecoder, chunked_out: bool, limit: u64, rungs: Rungs) -> Self {
         let source = match length {
             BodyLength::Empty => Source::Known(0),
             BodyLength::Known(bytes) => Source::Known(bytes),
@@ -89,6 +91,7 @@ impl Body {
             limit,
             payload: 0,
             relay: None,
+            rungs,
             pending: Vec::new(),
             sent: 0,
         }
@@ -106,7 +109,7 @@ impl Body {
 
     /// Whether bytes wait for the sink, rather than for the source.
     pub(crate) fn waits_for_sink(&self) -> bool {
-        self.sent < self.pending.len() || self.relay.as_ref().is_some_and(OneWay::waits_for_sink)
+        self.sent < self.pending.len() || self.relay.as_ref().is_some_and(Way::waits_for_sink)
     }
 
     /// Puts bytes that are framed already before what comes.
@@ -117,7 +120,7 @@ impl Body {
 
     /// Bytes of payload so far.
     pub(crate) fn payload(&self) -> u64 {
-        self.payload + self.relay.as_ref().map_or(0, OneWay::moved)
+        self.payload + self.relay.as_ref().map_or(0, Way::moved)
     }
 
     /// Frames bytes that were read into `out`; returns how many belong to the body.
@@ -182,7 +185,7 @@ impl Body {
                 return Poll::Ready(BodyEnd::Complete);
             }
             if let Source::Known(left) = self.source {
-                let relay = self.relay.get_or_insert_with(|| OneWay::new(Budget::Bytes(left), &[]));
+                let relay = self.relay.get_or_insert_with(|| self.rungs.body(left, source, sink));
                 let end = ready!(relay.poll(cx, source, sink, &mut progress));
                 self.complete = matches!(end, End::Complete);
                 return Poll::Ready(end.into());

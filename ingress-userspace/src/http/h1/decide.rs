@@ -171,7 +171,7 @@ fn decide(
         Ok(routed) => routed,
         Err(instead) => return answer(connection, head, rest.len(), keep_alive, &instead),
     };
-    let mut body = Body::request(head.body, body_limit);
+    let mut body = Body::request(head.body, body_limit, worker.rungs());
     let forward = ForwardContext {
         client: connection.peer.client.ip(),
         trusted,

@@ -166,9 +166,11 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     let now = worker.now();
     timer.set_total(now, std::time::Duration::ZERO);
     timer.set(Bound::Idle, now, idle);
-    let mut tunnel = Tunnel::new(&std::mem::take(&mut connection.input), early);
     let upstream = lease.stream();
+    let input = std::mem::take(&mut connection.input);
     let stream = &mut connection.stream;
+    let mut tunnel = Tunnel::new(worker.rungs(), (stream, &input), (upstream, early));
+    drop(input);
     let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
     let end = timer.bound(|cx| tunnel.poll(cx, stream, upstream, progress)).await;
     (tally.bytes_in, tally.bytes_out) = tunnel.moved();

@@ -197,7 +197,7 @@ fn last(
         },
     };
     write_response_head(&mut connection.output, head, &context);
-    let mut body = Body::response(head.body, chunked_out);
+    let mut body = Body::response(head.body, chunked_out, connection.worker.rungs());
     let used = match body.feed(rest, &mut connection.output) {
         Ok(used) => used,
         Err(BodyEnd::Malformed(reject)) => return Err(Refused::Reject(reject)),

@@ -1,0 +1,114 @@
+//! Which rung moves a body or a tunnel: the best that both ends offer, that is proven on this kernel, and that pays.
+
+use std::task::{Context, Poll};
+
+use super::{Begin, Budget, Duplex, End, OneWay, Spliced};
+
+/// How bytes are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// Read and written.
+    Copy,
+    /// By splice(2) through a pipe.
+    Splice,
+}
+
+impl Rung {
+    /// Its word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Splice => "splice",
+        }
+    }
+}
+
+/// Which rungs may be used, and from which length on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rungs {
+    /// The least number of bytes for which a body is spliced; `None` if nothing is.
+    pub splice_from: Option<u64>,
+}
+
+impl Rungs {
+    /// The copy only, which works everywhere.
+    pub const COPY: Self = Self { splice_from: None };
+
+    /// The way of `length` bytes from `source` to `sink`.
+    pub fn body<S: Duplex, T: Duplex>(self, length: u64, source: &S, sink: &T) -> Way {
+        let sockets = source.kernel_source().is_some() && sink.kernel_sink().is_some();
+        match self.splice_from {
+            Some(from) if length >= from && sockets => {
+                Way::Splice(Box::new(Spliced::new(Budget::Bytes(length), &[], Begin::Spliced)))
+            }
+            _ => Way::Copy(OneWay::new(Budget::Bytes(length), &[])),
+        }
+    }
+
+    /// One of the two ways of a tunnel, which begins with `buffered`.
+    pub fn tunnel<S: Duplex, T: Duplex>(self, buffered: &[u8], source: &S, sink: &T) -> Way {
+        let sockets = source.kernel_source().is_some() && sink.kernel_sink().is_some();
+        if self.splice_from.is_some() && sockets {
+            Way::Splice(Box::new(Spliced::new(Budget::UntilClose, buffered, Begin::Copied)))
+        } else {
+            Way::Copy(OneWay::new(Budget::UntilClose, buffered))
+        }
+    }
+}
+
+/// One direction, on the rung that was chosen for it.
+#[derive(Debug)]
+pub enum Way {
+    /// See [`Rung::Copy`].
+    Copy(OneWay),
+    /// See [`Rung::Splice`].
+    Splice(Box<Spliced>),
+}
+
+impl Way {
+    /// Goes on until the end or until a socket is not ready.
+    pub fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<End> {
+        match self {
+            Self::Copy(copy) => copy.poll(cx, source, sink, progress),
+            Self::Splice(spliced) => spliced.poll(cx, source, sink, progress),
+        }
+    }
+
+    /// Bytes that the sink has taken.
+    pub fn moved(&self) -> u64 {
+        match self {
+            Self::Copy(copy) => copy.moved(),
+            Self::Splice(spliced) => spliced.moved(),
+        }
+    }
+
+    /// Whether bytes wait for the sink.
+    pub fn waits_for_sink(&self) -> bool {
+        match self {
+            Self::Copy(copy) => copy.waits_for_sink(),
+            Self::Splice(spliced) => spliced.waits_for_sink(),
+        }
+    }
+
+    /// How many of them did not pass through userspace.
+    pub fn by_kernel(&self) -> u64 {
+        match self {
+            Self::Copy(_) => 0,
+            Self::Splice(spliced) => spliced.by_kernel(),
+        }
+    }
+
+    /// Which rung was chosen.
+    pub fn rung(&self) -> Rung {
+        match self {
+            Self::Copy(_) => Rung::Copy,
+            Self::Splice(_) => Rung::Splice,
+        }
+    }
+}

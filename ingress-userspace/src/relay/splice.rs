@@ -1,0 +1,341 @@
+//! The splice rung: source socket → pipe → sink socket by splice(2), without a copy to userspace and back.
+//!
+//! ```text
+//!             a read fills the scratch
+//!   ┌──────┐ ───────────────────────────► ┌────────┐
+//!   │ Copy │                              │ Splice │   fill the pipe once, drain it wholly, again
+//!   └──────┘ ◄─────────────────────────── └────────┘
+//!     ▲  several small fills in a row        │
+//!     └──────────────────────────────────────┘ the kernel refuses: to the end
+//! ```
+//!
+//! Small messages are cheaper to copy: a splice of them costs three system calls, of which one only finds the socket empty.
+//! Therefore a transfer changes between the two by what the source brings, and nothing is held when it does.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+
+use super::copy::Stop;
+use super::{Budget, Duplex, End, OneWay, Relay, SCRATCH, pipes};
+use crate::sys::splice::Pipe;
+
+/// A fill of less than this is small: below it, a copy costs less (docs/benchmarks.md).
+const SMALL: usize = 16 * 1024;
+
+/// So many small fills in a row are no accident.
+const SMALL_FILLS: u32 = 4;
+
+/// Moves bytes through a pipe.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Splice;
+
+impl Relay for Splice {
+    async fn transfer<S: Duplex, T: Duplex>(
+        &self,
+        source: &mut S,
+        sink: &mut T,
+        buffered: &[u8],
+        budget: Budget,
+        mut progress: impl FnMut(u64),
+    ) -> (u64, End) {
+        let mut spliced = Spliced::new(budget, buffered, Begin::Spliced);
+        let end = poll_fn(|cx| spliced.poll(cx, source, sink, &mut progress)).await;
+        (spliced.moved(), end)
+    }
+}
+
+/// How a transfer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With a splice: much is expected.
+    Spliced,
+    /// With a copy, until a read shows that there is much.
+    Copied,
+}
+
+/// Why a transfer that should be spliced is copied to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// An end is not a socket, or bytes have to pass through userspace.
+    NoSocket,
+    /// There is no pipe to be had.
+    NoPipe,
+    /// The kernel refuses to splice from the source: for TLS, a record is pending that is not data.
+    Source,
+    /// The kernel refuses to splice to the sink.
+    Sink,
+}
+
+impl Fallback {
+    /// Its word in a metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSocket => "no-socket",
+            Self::NoPipe => "no-pipe",
+            Self::Source => "source-refused",
+            Self::Sink => "sink-refused",
+        }
+    }
+}
+
+/// One direction of a spliced transfer, as a state machine, so that two can share both sockets in one task.
+#[derive(Debug)]
+pub struct Spliced {
+    stage: Stage,
+    /// What the sink took in earlier stages.
+    moved: u64,
+    /// What the sink took out of pipes.
+    by_kernel: u64,
+    fallback: Option<Fallback>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Copied until a read brings `enough`.
+    Copy { copy: OneWay, enough: usize },
+    /// Spliced.
+    Splice(Stretch),
+}
+
+/// What is being spliced.
+#[derive(Debug)]
+struct Stretch {
+    /// What is not taken from the source yet.
+    budget: Budget,
+    /// The pipe, while bytes are in it, and how many.
+    held: Option<(Pipe, usize)>,
+    small_fills: u32,
+    source_ended: bool,
+}
+
+/// Why a stretch of splicing ended.
+enum Left {
+    End(End),
+    /// The source brings little at a time.
+    Small,
+    /// It cannot go on; the bytes that were in the pipe.
+    Refused(Fallback, Vec<u8>),
+}
+
+impl Spliced {
+    /// A transfer of `budget` bytes that begins with `buffered`.
+    pub fn new(budget: Budget, buffered: &[u8], begin: Begin) -> Self {
+        let enough = match begin {
+            Begin::Spliced => 0,
+            Begin::Copied => SCRATCH,
+        };
+        let stage = Stage::Copy { copy: OneWay::new(budget, buffered), enough };
+        Self { stage, moved: 0, by_kernel: 0, fallback: None }
+    }
+
+    /// Bytes that the sink has taken.
+    pub fn moved(&self) -> u64 {
+        match &self.stage {
+            Stage::Copy { copy, .. } => self.moved + copy.moved(),
+            Stage::Splice(_) => self.moved,
+        }
+    }
+
+    /// How many of them did not pass through userspace.
+    pub fn by_kernel(&self) -> u64 {
+        self.by_kernel
+    }
+
+    /// Why it is copied to its end, if it is.
+    pub fn fallback(&self) -> Option<Fallback> {
+        self.fallback
+    }
+
+    /// Whether bytes wait for the sink.
+    pub fn waits_for_sink(&self) -> bool {
+        match &self.stage {
+            Stage::Copy { copy, .. } => copy.waits_for_sink(),
+            Stage::Splice(stretch) => stretch.held.is_some(),
+        }
+    }
+
+    /// Goes on until the end or until a socket is not ready.
+    pub fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<End> {
+        loop {
+            match &mut self.stage {
+                Stage::Copy { copy, enough } => {
+                    match ready!(copy.poll_until(cx, source, sink, *enough, progress)) {
+                        Stop::End(end) => return Poll::Ready(end),
+                        Stop::Enough => {
+                            self.moved += copy.moved();
+                            self.stage = Stage::Splice(Stretch::new(copy.left()));
+                        }
+                    }
+                }
+                Stage::Splice(stretch) => {
+                    let (moved, by_kernel) = (&mut self.moved, &mut self.by_kernel);
+                    let mut count = |bytes: u64| {
+                        *moved += bytes;
+                        *by_kernel += bytes;
+                        progress(bytes);
+                    };
+                    let (enough, pending) = match ready!(stretch.poll(cx, source, sink, &mut count)) {
+                        Left::End(end) => return Poll::Ready(end),
+                        Left::Small => (SCRATCH, Vec::new()),
+                        Left::Refused(why, pending) => {
+                            self.fallback = Some(why);
+                            (usize::MAX, pending)
+                        }
+                    };
+                    let copy = OneWay::resume(stretch.budget, pending);
+                    self.stage = Stage::Copy { copy, enough };
+                }
+            }
+        }
+    }
+}
+
+impl Stretch {
+    fn new(budget: Budget) -> Self {
+        Self { budget, held: None, small_fills: 0, source_ended: false }
+    }
+
+    fn poll<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &S,
+        sink: &T,
+        count: &mut impl FnMut(u64),
+    ) -> Poll<Left> {
+        loop {
+            if let Err(left) = ready!(self.poll_drain(cx, sink, count)) {
+                return Poll::Ready(left);
+            }
+            if self.source_ended || self.budget == Budget::Bytes(0) {
+                let short = matches!(self.budget, Budget::Bytes(1..));
+                return Poll::Ready(Left::End(if short { End::Truncated } else { End::Complete }));
+            }
+            if self.small_fills == SMALL_FILLS {
+                return Poll::Ready(Left::Small);
+            }
+            // Asked before the source is: what is in a pipe that leads nowhere would have to be copied out again.
+            if sink.kernel_sink().is_none() {
+                return Poll::Ready(Left::Refused(Fallback::NoSocket, Vec::new()));
+            }
+            if let Err(left) = ready!(self.poll_fill(cx, source)) {
+                return Poll::Ready(left);
+            }
+        }
+    }
+
+    /// Empties the pipe into the sink.
+    fn poll_drain<T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &T,
+        count: &mut impl FnMut(u64),
+    ) -> Poll<Result<(), Left>> {
+        while let Some((pipe, bytes)) = &mut self.held {
+            let Some(tcp) = sink.kernel_sink() else {
+                return Poll::Ready(Err(self.recover(Fallback::NoSocket)));
+            };
+            ready!(tcp.poll_write_ready(cx)).map_err(sink_failed)?;
+            match tcp.try_io(Interest::WRITABLE, || pipe.drain(tcp, *bytes)) {
+                Ok(0) => return Poll::Ready(Err(sink_failed(io::ErrorKind::WriteZero.into()))),
+                Ok(taken) => {
+                    *bytes -= taken;
+                    count(taken as u64);
+                    if *bytes == 0 {
+                        self.release();
+                    }
+                }
+                // The pipe has bytes, so it is the socket that is full; its readiness is cleared.
+                Err(error) if again(&error) => {}
+                Err(error) if refused(&error) => return Poll::Ready(Err(self.recover(Fallback::Sink))),
+                Err(error) => return Poll::Ready(Err(sink_failed(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Fills an empty pipe from the source, once.
+    fn poll_fill<S: Duplex>(&mut self, cx: &mut Context<'_>, source: &S) -> Poll<Result<(), Left>> {
+        let refuse = |why| Poll::Ready(Err(Left::Refused(why, Vec::new())));
+        let Some(tcp) = source.kernel_source() else { return refuse(Fallback::NoSocket) };
+        loop {
+            ready!(tcp.poll_read_ready(cx)).map_err(source_failed)?;
+            let Ok(pipe) = pipes::take() else { return refuse(Fallback::NoPipe) };
+            let room = self.room(pipe.capacity());
+            let filled = tcp.try_io(Interest::READABLE, || pipe.fill(tcp, room));
+            match filled {
+                Ok(0) => self.source_ended = true,
+                Ok(bytes) => {
+                    self.took(bytes, room);
+                    self.held = Some((pipe, bytes));
+                    return Poll::Ready(Ok(()));
+                }
+                Err(_) => {}
+            }
+            pipes::put(pipe);
+            match filled {
+                Ok(_) => return Poll::Ready(Ok(())),
+                // The pipe is empty, so it is the socket that has nothing; its readiness is cleared.
+                Err(error) if again(&error) => {}
+                Err(error) if refused(&error) => return refuse(Fallback::Source),
+                Err(error) => return Poll::Ready(Err(source_failed(error))),
+            }
+        }
+    }
+
+    fn room(&self, capacity: usize) -> usize {
+        match self.budget {
+            Budget::Bytes(left) => usize::try_from(left).unwrap_or(capacity).min(capacity),
+            Budget::UntilClose => capacity,
+        }
+    }
+
+    fn took(&mut self, bytes: usize, room: usize) {
+        if let Budget::Bytes(left) = &mut self.budget {
+            *left -= bytes as u64;
+        }
+        // The last bytes of a budget are few, whatever the source has.
+        self.small_fills = if bytes < SMALL.min(room) { self.small_fills + 1 } else { 0 };
+    }
+
+    /// Gives the empty pipe back.
+    fn release(&mut self) {
+        if let Some((pipe, 0)) = self.held.take() {
+            pipes::put(pipe);
+        }
+    }
+
+    /// Takes the bytes out of the pipe, to go on by a copy.
+    fn recover(&mut self, why: Fallback) -> Left {
+        let Some((pipe, bytes)) = self.held.take() else { return Left::Refused(why, Vec::new()) };
+        match pipe.recover(bytes) {
+            Ok(pending) => Left::Refused(why, pending),
+            Err(error) => sink_failed(error),
+        }
+    }
+}
+
+fn sink_failed(error: io::Error) -> Left {
+    Left::End(End::Sink(error))
+}
+
+fn source_failed(error: io::Error) -> Left {
+    Left::End(End::Source(error))
+}
+
+fn again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Whether it is splice that does not work, rather than the socket.
+fn refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS))
+}
