@@ -162,7 +162,7 @@ impl Source {
         let counters = Arc::new(WritebackCounters::default());
         shared.metrics.observe_writeback(&counters);
         Some(Writeback {
-            client: server.client.clone(),
+            server: server.clone(),
             settings: arguments.writeback.settings(own, controller, namespaces),
             published: Arc::clone(&shared.published),
             clock: Arc::clone(&shared.clock),

@@ -56,7 +56,7 @@ struct Follower {
 
 impl Follower {
     fn new(server: &Server, seed: u64) -> Self {
-        let api = ApiServer { client: server.client(), url: "https://simulated".to_owned() };
+        let api = ApiServer::of(server.client(), "https://simulated".to_owned());
         let rng = SplitMix64::from_seed(seed);
         let source = ApiSource::new(&api, &Namespaces::All, Arc::new(SystemClock), &rng);
         Self {

@@ -93,7 +93,7 @@ impl ControlPlane {
         let (metrics, counters) = (Metrics::new().unwrap(), Arc::new(WritebackCounters::new()));
         metrics.observe_writeback(&counters);
         let writeback = Writeback {
-            client: server.client,
+            server,
             settings,
             published: Arc::clone(&published),
             clock,

@@ -1,5 +1,6 @@
 //! The way to the API server: who we are and how to get there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
@@ -10,6 +11,7 @@ use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceExt as _};
 
+use super::reach::Reach;
 use super::rest::describe;
 
 /// How Penstock names itself, so that audit logs and the API server's metrics tell who asks.
@@ -28,6 +30,8 @@ pub struct ApiServer {
     pub client: Client,
     /// Where it is, for people.
     pub url: String,
+    /// Whether it answers: for all that ask it.
+    pub reach: Arc<Reach>,
 }
 
 impl ApiServer {
@@ -60,7 +64,12 @@ impl ApiServer {
         config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
         let client = client(&config)
             .map_err(|error| format!("the API server {url} cannot be used: {}", describe(&error)))?;
-        Ok(Self { client, url })
+        Ok(Self::of(client, url))
+    }
+
+    /// The API server that a client leads to.
+    pub fn of(client: Client, url: String) -> Self {
+        Self { client, url, reach: Reach::new() }
     }
 }
 

@@ -17,6 +17,7 @@ mod known;
 mod pace;
 mod pending;
 mod problem;
+mod reach;
 mod resource;
 mod rest;
 mod secret;
@@ -34,6 +35,7 @@ use ingress_core::translate::SecretDemand;
 use tokio::time::Instant;
 
 pub use self::client::ApiServer;
+pub use self::reach::Reach;
 pub use self::state::{KindSnapshot, SourceState};
 
 use self::feed::Feed;
@@ -129,7 +131,7 @@ impl ApiSource {
             *counts.entry(feed.resource.kind).or_insert(0) += 1;
         }
         let state = Arc::new(SourceState::new(counts));
-        let pace = || Pace::new(SplitMix64::from_seed(rng.next_u64()));
+        let pace = || Pace::new(SplitMix64::from_seed(rng.next_u64()), Arc::clone(&server.reach));
         let watches = feeds.iter().enumerate().map(|(at, feed)| {
             let watch = Watch::new(server.client.clone(), feed.resource, feed.namespace.clone(), pace());
             watch.into_stream().map(move |event| (at, event)).boxed()

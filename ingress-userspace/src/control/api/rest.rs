@@ -69,6 +69,12 @@ impl Failure {
         }
     }
 
+    /// Whether the API server is away, or has lost what it needs to answer: others that are answered again tell that it is
+    /// back. What it does not want to answer (401, 429) is not over then.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Refused { code: 500.., .. })
+    }
+
     /// The status code of an answer that refuses.
     pub(super) fn code(&self) -> Option<u16> {
         match self {

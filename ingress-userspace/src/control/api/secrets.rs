@@ -265,6 +265,7 @@ impl Secrets {
             Err(failure) => Err(failure),
             Ok(stored) => Ok(stored),
         };
+        self.pace.answered();
         self.pace.reset();
         let recovered = self.failure.take().is_some();
         let Some(entry) = entry else { return recovered };
@@ -298,7 +299,7 @@ impl Secrets {
     /// The API server did not answer, and would not answer the others either.
     fn pause(&mut self, failure: Failure) -> bool {
         if self.pace.until().is_none() {
-            self.pace.failed();
+            self.pace.failed(&failure);
         }
         self.failure.replace(failure).is_none()
     }

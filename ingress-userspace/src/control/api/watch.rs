@@ -172,6 +172,7 @@ impl Watch {
             (_, version) if !version.is_empty() => State::Complete { version },
             _ => return self.fail("list", Failure::Unreadable("the list has no resourceVersion")),
         };
+        self.pace.answered();
         Event::Page(items)
     }
 
@@ -216,6 +217,7 @@ impl Watch {
         };
         match Lines::ask(&self.client, request, WATCH + GRACE, MAX_EVENT).await {
             Ok(lines) => {
+                self.pace.answered();
                 self.state = State::Watching { version, since: Instant::now(), lines: Box::new(lines) };
                 Event::Watching
             }
@@ -283,7 +285,7 @@ impl Watch {
     /// A watch ended: by its own time, or because the connection broke.
     fn end(&mut self, version: String, since: Instant) -> Event {
         self.state = State::Ready { version };
-        self.pace.failed();
+        self.pace.broken();
         if since.elapsed() >= STABLE {
             self.pace.reset();
         }
@@ -300,7 +302,7 @@ impl Watch {
 
     /// Waits before it goes on from the state that is set; from the start if none is.
     fn fail(&mut self, verb: &'static str, failure: Failure) -> Event {
-        self.pace.failed();
+        self.pace.failed(&failure);
         match failure.code() {
             // Nothing is wrong: we were away for too long, or the list took too long.
             Some(410) => Event::Interrupted,

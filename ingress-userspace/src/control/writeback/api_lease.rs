@@ -1,5 +1,6 @@
 //! The Lease in the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -11,16 +12,19 @@ use super::api_error;
 use super::lease::{Freshness, LeaseError, LeaseRecord, LeaseStore, StoredLease};
 use super::sink::Permission;
 use super::time::{epoch, micro_time};
+use crate::control::api::{ApiServer, Reach};
 
 /// One Lease, by name.
 pub(super) struct ApiLease {
     api: Api<Lease>,
     name: String,
+    reach: Arc<Reach>,
 }
 
 impl ApiLease {
-    pub(super) fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned() }
+    pub(super) fn new(server: &ApiServer, namespace: &str, name: &str) -> Self {
+        let api = Api::namespaced(server.client.clone(), namespace);
+        Self { api, name: name.to_owned(), reach: Arc::clone(&server.reach) }
     }
 }
 
@@ -31,7 +35,10 @@ impl LeaseStore for ApiLease {
             Freshness::Latest => GetParams::default(),
         };
         match self.api.get_with(&self.name, &params).await {
-            Ok(lease) => Ok(Some(stored(lease))),
+            Ok(lease) => {
+                self.reach.answered();
+                Ok(Some(stored(lease)))
+            }
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
             Err(error) => Err(failed(error, "get")),
         }
@@ -47,7 +54,10 @@ impl LeaseStore for ApiLease {
             self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec(record)) }).await
         };
         match result {
-            Ok(lease) => Ok(stored(lease)),
+            Ok(lease) => {
+                self.reach.answered();
+                Ok(stored(lease))
+            }
             Err(kube::Error::Api(status))
                 if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
             {

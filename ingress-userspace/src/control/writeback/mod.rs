@@ -64,6 +64,7 @@ use guarded::Guarded;
 use writer::{Duties, Inputs, Writer};
 
 use super::Published;
+use super::api::ApiServer;
 use crate::sys::clock::Clock;
 use crate::telemetry::metrics::WritebackCounters;
 
@@ -79,7 +80,7 @@ const LAST_RELEASE: Duration = Duration::from_secs(5);
 /// What writing back needs.
 pub struct Writeback {
     /// The API server.
-    pub client: kube::Client,
+    pub server: ApiServer,
     /// What the operator decides.
     pub settings: Settings,
     /// What is served, and what is wrong with it.
@@ -96,7 +97,7 @@ impl Writeback {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let authority = Arc::new(Authority::new());
         let candidate = Candidate::new(
-            ApiLease::new(self.client.clone(), &self.settings.namespace, &self.settings.lease),
+            ApiLease::new(&self.server, &self.settings.namespace, &self.settings.lease),
             self.settings.identity.clone(),
             self.settings.terms,
             Arc::clone(&authority),
@@ -136,17 +137,26 @@ impl Writeback {
         let (set_addresses, addresses) = tokio::sync::watch::channel(None);
         let mut watches = JoinSet::new();
         for scope in settings.scopes() {
-            watches.spawn(watch::watch(self.client.clone(), scope, Arc::clone(&manager), news.clone()));
+            watches.spawn(watch::watch(
+                self.server.client.clone(),
+                scope,
+                Arc::clone(&manager),
+                news.clone(),
+            ));
         }
-        let (source, client) = (settings.addresses.clone(), self.client.clone());
+        let (source, client) = (settings.addresses.clone(), self.server.client.clone());
         watches.spawn(async move {
             source.follow(client, &set_addresses).await;
             // Without a watch of its own, it keeps the writer listening.
             drop(news);
         });
         let namespaces = settings.namespaces.clone();
-        let sink =
-            ApiSink::new(self.client.clone(), manager.to_string(), settings.identity.clone(), namespaces);
+        let sink = ApiSink::new(
+            self.server.client.clone(),
+            manager.to_string(),
+            settings.identity.clone(),
+            namespaces,
+        );
         let sink = Guarded::new(sink, Arc::clone(authority), Arc::clone(&self.clock));
         let duties =
             Duties { addresses: settings.addresses != AddressSource::Nothing, scopes: settings.scopes() };

@@ -81,7 +81,11 @@ async fn follow_pods(api: Api<Pod>, selector: &str, addresses: &watch::Sender<Ad
     let mut events = watcher(api, watcher::Config::default().labels(selector)).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listed.clear(),
+            Ok(Event::Init) => {
+                // That a list begins does not say that anything answers.
+                listed.clear();
+                continue;
+            }
             Ok(Event::InitApply(pod)) => {
                 listed.insert(pod.name_any(), of_pod(&pod));
                 continue;

@@ -56,7 +56,10 @@ where
                 continue;
             }
         };
-        trouble.over();
+        // That a list begins does not say that anything answers.
+        if !matches!(told, News::Restarted(_)) {
+            trouble.over();
+        }
         if news.send(told).await.is_err() {
             return;
         }
