@@ -7,10 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use ingress_core::proxy_protocol::Addresses;
-use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::bind::BACKLOG;
 use super::proxy_protocol::{HeaderError, read_header};
@@ -18,7 +15,7 @@ use super::stream::ClientStream;
 use crate::http::h1;
 use crate::http::h1::connection::{Connection, Peer};
 use crate::telemetry::metrics::{HandshakeError, Listener, limit};
-use crate::tls::tls_version_name;
+use crate::tls::{self, Negotiated, Session};
 use crate::worker::timers::{Bound, SWEEP_INTERVAL, Timer};
 use crate::worker::{ClassState, Full, Worker};
 
@@ -126,14 +123,14 @@ async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, 
             return count_full(worker, full);
         }
     }
-    let stream = match admission.listening {
-        Listener::Http => ClientStream::plain(tcp),
-        Listener::Https => match handshake(worker, &timer, tcp).await {
-            Some(stream) => stream,
+    let (stream, negotiated) = match admission.listening {
+        Listener::Http => (ClientStream::plain(tcp), None),
+        Listener::Https => match handshake(worker, &timer, &mut tcp).await {
+            Some((session, negotiated)) => (ClientStream::tls(tcp, session), Some(negotiated)),
             None => return,
         },
     };
-    let peer = Peer::new(admission.listening, client, port, stream.session());
+    let peer = Peer::new(admission.listening, client, port, negotiated.as_ref());
     h1::serve(Connection::new(Rc::clone(worker), timer, stream, peer)).await;
 }
 
@@ -154,13 +151,19 @@ async fn proxy_header(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Op
     None
 }
 
-async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<ClientStream> {
-    let mut shaking = pin!(shake_hands(worker, tcp));
+async fn handshake(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Option<(Session, Negotiated)> {
+    // The name that the client asks for decides how the rest of the handshake is done.
+    let choose = |server_name: Option<&str>| {
+        worker.handshake(server_name).map_err(|error| {
+            tracing::error!(%error, "a TLS policy cannot be served, so its handshakes fail");
+            io::Error::other(error)
+        })
+    };
+    let mut shaking = pin!(tls::accept(tcp, Vec::new(), choose));
     match timer.bound(|cx| shaking.as_mut().poll(cx)).await {
-        Ok(Ok(stream)) => {
-            let (tcp, session) = stream.into_inner();
-            worker.metrics.handshake(Ok(tls_version_name(&session)));
-            Some(ClientStream::tls(tcp, session))
+        Ok(Ok((session, negotiated))) => {
+            worker.metrics.handshake(Ok(negotiated.version));
+            Some((session, negotiated))
         }
         Ok(Err(error)) => {
             worker.metrics.handshake(Err(HandshakeError::from_io(&error)));
@@ -173,14 +176,4 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: TcpStream) -> Option<Cli
             None
         }
     }
-}
-
-/// The name that the client asks for decides how the rest of the handshake is done.
-async fn shake_hands(worker: &Worker, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
-    let config = worker.handshake(start.client_hello().server_name()).map_err(|error| {
-        tracing::error!(%error, "a TLS policy cannot be served, so its handshakes fail");
-        io::Error::other(error)
-    })?;
-    start.into_stream(config).await
 }

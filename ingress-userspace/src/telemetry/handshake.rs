@@ -41,7 +41,7 @@ impl HandshakeError {
         }
     }
 
-    /// The reason in an error of tokio-rustls, which wraps those of rustls.
+    /// The reason in an error of the handshake, which wraps those of rustls.
     pub fn from_io(error: &io::Error) -> Self {
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
             return Self::from_rustls(tls);

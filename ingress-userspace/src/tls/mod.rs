@@ -1,14 +1,18 @@
 //! TLS towards clients, by rustls with aws-lc-rs.
 
+mod accept;
 mod handshakes;
 mod names;
 mod provider;
 mod self_signed;
+mod session;
 
+pub use accept::accept;
 pub use handshakes::{Handshakes, policy};
-pub use names::{suite_name, tls_version_name};
+pub use names::{Negotiated, suite_name, tls_version_name};
 pub use provider::{key_provider, provider};
 pub use self_signed::self_signed;
+pub use session::Session;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,26 @@
 //! What a handshake agreed on, in the words that logs and metrics use.
 
-use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, CommonState, ProtocolVersion};
+
+/// What a handshake agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The name that the client asked for (SNI), as it wrote it.
+    pub server_name: Option<Box<str>>,
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// `TLS_AES_128_GCM_SHA256`
+    pub suite: &'static str,
+}
+
+impl Negotiated {
+    pub(super) fn new(connection: &CommonState, server_name: Option<Box<str>>) -> Self {
+        Self { server_name, version: tls_version_name(connection), suite: suite_name(connection) }
+    }
+}
 
 /// The version, as OpenSSL and most logs write it; `-` before the handshake.
-pub fn tls_version_name(connection: &ServerConnection) -> &'static str {
+pub fn tls_version_name(connection: &CommonState) -> &'static str {
     match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -12,7 +29,7 @@ pub fn tls_version_name(connection: &ServerConnection) -> &'static str {
 }
 
 /// The cipher suite; `-` before the handshake.
-pub fn suite_name(connection: &ServerConnection) -> &'static str {
+pub fn suite_name(connection: &CommonState) -> &'static str {
     connection.negotiated_cipher_suite().map_or("-", |suite| registered_name(suite.suite()))
 }
 

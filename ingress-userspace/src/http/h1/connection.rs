@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use ingress_core::http::{HeadLimits, HeadScan};
 use ingress_core::table::{ClassId, RoutingTable};
-use rustls::ServerConnection;
 
 use super::answer::refuse;
 use super::decide::{self, Decided, Names, Request};
@@ -19,7 +18,7 @@ use crate::listener::stream::ClientStream;
 use crate::relay::{Duplex, scratch};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::Listener;
-use crate::tls::{suite_name, tls_version_name};
+use crate::tls::Negotiated;
 use crate::worker::timers::{Bound, FIRST_REQUEST_GRACE, Timer};
 use crate::worker::{ClassState, Worker};
 
@@ -62,9 +61,9 @@ impl Peer {
         listening: Listener,
         client: SocketAddr,
         local_port: u16,
-        tls: Option<&ServerConnection>,
+        tls: Option<&Negotiated>,
     ) -> Self {
-        let server_name = tls.and_then(ServerConnection::server_name).map(|name| {
+        let server_name = tls.and_then(|tls| tls.server_name.as_deref()).map(|name| {
             let name = name.to_ascii_lowercase();
             name.strip_suffix('.').unwrap_or(&name).into()
         });
@@ -73,8 +72,8 @@ impl Peer {
             client,
             local_port,
             server_name,
-            tls_version: tls.map(tls_version_name),
-            tls_suite: tls.map(suite_name),
+            tls_version: tls.map(|tls| tls.version),
+            tls_suite: tls.map(|tls| tls.suite),
             tls_class: Cell::new(None),
         }
     }
