@@ -9,6 +9,7 @@
 //!  cluster ─► a real Kubernetes API server, until Ctrl-C
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  crdgen ─► the CustomResourceDefinition and its reference, or the proof that they are what the types give
+//!  vm ─► Debian's kernels, each booted in an emulator ─► test suites inside ─► one table
 //!  fuzz ─► every target for a while
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
@@ -16,6 +17,7 @@
 mod bench;
 mod cluster;
 mod crdgen;
+mod debian;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -25,6 +27,7 @@ mod scale;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -61,6 +64,8 @@ enum Command {
     Test(test::Arguments),
     /// Check the house rules that no other tool checks.
     Tidy,
+    /// Run test suites in virtual machines, on Debian's kernels.
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
         Command::Scale(arguments) => scale::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
+        Command::Vm(arguments) => vm::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

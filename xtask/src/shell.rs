@@ -21,6 +21,14 @@ pub(crate) fn target() -> PathBuf {
     target.map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
+/// Where things are kept that outlive a checkout: `$XDG_CACHE_HOME/penstock`.
+pub(crate) fn cache() -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir);
+    // The XDG specification tells to ignore a relative path.
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    cache.unwrap_or_else(|| home().join(".cache")).join("penstock")
+}
+
 /// Whether this is a CI run, where a skipped suite is a failure.
 pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")

@@ -15,7 +15,6 @@
 
 mod certificate;
 mod client;
-mod debian;
 mod fleet;
 mod haproxy;
 mod load;
@@ -30,6 +29,7 @@ mod report;
 mod scenario;
 mod stats;
 mod syscalls;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::debian;
+use super::unpacked;
 use crate::shell::{Outcome, find, output};
 
 /// What a server is to the comparison.
@@ -69,7 +69,7 @@ pub(super) fn programs(penstock: &Path, baseline: Option<&Path>, suite: &str) ->
     let backend = program("nginx", Role::Peer, Product::Nginx, installed("nginx")?)?;
     servers.push(backend.clone());
     servers.push(program("haproxy", Role::Peer, Product::Haproxy, installed("haproxy")?)?);
-    match debian::unpack(suite, &["nginx", "haproxy"]) {
+    match unpacked::unpack(suite, &["nginx", "haproxy"]) {
         Ok(current) => {
             let (nginx, haproxy) =
                 (current.command("/usr/sbin/nginx")?, current.command("/usr/sbin/haproxy")?);

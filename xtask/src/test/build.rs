@@ -10,19 +10,26 @@ use crate::shell::{Outcome, cargo};
 
 /// One test program.
 #[derive(Debug, PartialEq)]
-pub(super) struct Suite {
+pub(crate) struct Suite {
     /// `package unit` or `package TARGET`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The program.
-    pub(super) executable: PathBuf,
+    pub(crate) executable: PathBuf,
     /// Where cargo would run it: the package's directory.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
-/// Compiles the test programs of the whole workspace.
-pub(super) fn compile() -> Outcome<Vec<Suite>> {
+impl Suite {
+    /// The name of an integration test's file.
+    pub(crate) fn target(&self) -> &str {
+        self.name.rsplit(' ').next().unwrap_or(&self.name)
+    }
+}
+
+/// Compiles the test programs of the whole workspace, or those that more arguments choose.
+pub(crate) fn compile(more: &[&str]) -> Outcome<Vec<Suite>> {
     let mut command = cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut child = command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().ok_or("cargo has no output")?;
     let mut suites = Vec::new();
     for line in BufReader::new(output).lines() {

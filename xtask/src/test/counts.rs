@@ -1,22 +1,23 @@
 //! Counting: libtest's summary lines, the skip lines of our tests, and the table at the end.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Write as _};
 use std::iter::Sum;
 
 /// What became of a suite's tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Ran and held.
-    pub(super) passed: i64,
+    pub(crate) passed: i64,
     /// Ran and did not hold.
-    pub(super) failed: i64,
+    pub(crate) failed: i64,
     /// Did not run: ignored, or skipped by name.
-    pub(super) skipped: i64,
+    pub(crate) skipped: i64,
 }
 
 impl Counts {
     /// Counts a test of the task runner's own, and shows it as libtest does.
-    pub(super) fn count(&mut self, name: &str, holds: bool) {
+    pub(crate) fn count(&mut self, name: &str, holds: bool) {
         println!("test {name} ... {}", if holds { "ok" } else { "FAILED" });
         if holds {
             self.passed += 1;
@@ -26,7 +27,7 @@ impl Counts {
     }
 
     /// Takes in one line that a test program printed.
-    pub(super) fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         if let Some(summary) = line.strip_prefix("test result: ") {
             self.read_summary(summary);
         } else if line.starts_with("SKIPPED: ") {
@@ -72,16 +73,16 @@ impl fmt::Display for Counts {
 }
 
 /// One row of the table.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The suite.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its counts.
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 impl Line {
     /// Why this suite fails the run, if it does.
-    pub(super) fn complaint(&self, in_ci: bool) -> Option<String> {
+    pub(crate) fn complaint(&self, in_ci: bool) -> Option<String> {
         let Counts { passed, failed, skipped } = self.counts;
         if failed > 0 {
             return Some(format!("{}: {failed} failed", self.name));
@@ -95,10 +96,11 @@ impl Line {
 }
 
 /// The table: one row per suite.
-pub(super) fn table(lines: &[Line]) -> String {
-    let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0).max("suite".len());
+pub(crate) fn table<L: Borrow<Line>>(lines: &[L]) -> String {
+    let lines = || lines.iter().map(Borrow::borrow);
+    let width = lines().map(|line| line.name.len()).max().unwrap_or(0).max("suite".len());
     let mut table = format!("{:width$}  {:>6}  {:>6}  {:>7}\n", "suite", "passed", "failed", "skipped");
-    for Line { name, counts } in lines {
+    for Line { name, counts } in lines() {
         let Counts { passed, failed, skipped } = counts;
         // Writing to a String cannot fail.
         let _ = writeln!(table, "{name:width$}  {passed:>6}  {failed:>6}  {skipped:>7}");

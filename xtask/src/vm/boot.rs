@@ -1,0 +1,87 @@
+//! One boot of one kernel: what the guest says is shown and judged.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::kernel::Kernel;
+use super::machine::Machine;
+use super::transcript::{Transcript, alarms};
+use super::variant::Variant;
+use crate::shell::Outcome;
+use crate::test::counts::Line;
+
+/// What became of one boot.
+pub(super) struct Boot {
+    /// The kernel, and what it lacked.
+    pub(super) name: String,
+    /// What the guest said.
+    pub(super) transcript: Transcript,
+    /// A row of the table for each suite.
+    pub(super) lines: Vec<Line>,
+    /// Why the boot has failed, if it has.
+    pub(super) complaints: Vec<String>,
+}
+
+impl Boot {
+    /// Boots a kernel, and watches the guest until its end.
+    pub(super) fn run(kernel: &Kernel, variant: &Variant, archive: &Path, limit: Duration) -> Outcome<Self> {
+        let mut name = kernel.series.name().to_owned();
+        if !variant.is_full() {
+            name = format!("{name} without {variant}");
+        }
+        println!("\n== {name} ({})", kernel.release);
+        let log = archive.with_file_name(format!("{}.log", name.replace([' ', ','], "-")));
+        let begin = Instant::now();
+        let machine = Machine::boot(kernel, archive, variant, &log, limit)?;
+        let mut boot =
+            Self { name, transcript: Transcript::default(), lines: Vec::new(), complaints: Vec::new() };
+        if let Err(error) = boot.watch(&machine) {
+            boot.complain(&format!("{error} (after {} s)", limit.as_secs()));
+        }
+        drop(machine);
+        println!("== {} took {} s", boot.name, begin.elapsed().as_secs());
+        boot.judge(kernel, variant, &log)?;
+        Ok(boot)
+    }
+
+    /// Shows and takes in what the guest says, until it has said all or is no more.
+    fn watch(&mut self, machine: &Machine) -> Outcome {
+        while !self.transcript.complete {
+            let Some(line) = machine.line()? else { break };
+            println!("{line}");
+            self.transcript.read(&line);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, kernel: &Kernel, variant: &Variant, log: &Path) -> Outcome {
+        for what in self.transcript.broken.clone() {
+            self.complain(&what);
+        }
+        if !self.transcript.complete {
+            self.complain("the guest did not come to its end");
+        }
+        if self.transcript.release.as_ref().is_some_and(|release| *release != kernel.release) {
+            self.complain("another kernel was booted");
+        }
+        // What a kernel prints need not be text.
+        let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+        if let Some(alarm) = alarms(&text).first() {
+            println!("{text}");
+            self.complain(&format!("the kernel complains, see {}: {}", log.display(), alarm.trim()));
+        }
+        self.lines = self.transcript.lines(&self.name);
+        if self.lines.is_empty() {
+            self.complain("ran no suite");
+        }
+        // In a variant, what is skipped may be what cannot be there.
+        let every_suite_runs = variant.is_full();
+        self.complaints.extend(self.lines.iter().filter_map(|line| line.complaint(every_suite_runs)));
+        Ok(())
+    }
+
+    fn complain(&mut self, what: &str) {
+        self.complaints.push(format!("{}: {what}", self.name));
+    }
+}
