@@ -4,7 +4,7 @@
 //! objects ──► translate ──► table ──► (one lookup per request)
 //!                 └──► report ──► Events, status, exit codes
 //! settings, proxy_class: what an operator can set
-//! http: head, framing, normalise, forwarded        upstream: balance, outlier, retry
+//! http: head, framing, normalise, forwarded        tls: ClientHello        upstream: balance, outlier, retry
 //! ```
 
 pub mod http;
@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 pub mod report;
 pub mod settings;
 pub mod table;
+pub mod tls;
 pub mod translate;
 pub mod trim;
 pub mod upstream;
