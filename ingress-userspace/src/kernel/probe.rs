@@ -15,7 +15,8 @@ type Probe = fn() -> Result<(), Unavailable>;
 /// The probe of an acceleration, if this program has the acceleration.
 fn probe_of(which: Acceleration) -> Option<Probe> {
     match which {
-        Acceleration::Ktls | Acceleration::Splice | Acceleration::Sockmap => None,
+        Acceleration::Ktls | Acceleration::Sockmap => None,
+        Acceleration::Splice => Some(crate::relay::splice::probe),
         Acceleration::Steering => Some(crate::bpf::probe_steering),
     }
 }

@@ -3,25 +3,9 @@
 use std::task::{Context, Poll};
 
 use super::{Begin, Budget, Duplex, End, OneWay, Spliced};
-
-/// How bytes are moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rung {
-    /// Read and written.
-    Copy,
-    /// By splice(2) through a pipe.
-    Splice,
-}
-
-impl Rung {
-    /// Its word in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Copy => "copy",
-            Self::Splice => "splice",
-        }
-    }
-}
+use crate::kernel::Acceleration;
+use crate::telemetry::WorkerMetrics;
+use crate::telemetry::metrics::{Rung, TransferKind};
 
 /// Which rungs may be used, and from which length on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +43,9 @@ impl Rungs {
 /// One direction, on the rung that was chosen for it.
 #[derive(Debug)]
 pub enum Way {
-    /// See [`Rung::Copy`].
+    /// Read and written.
     Copy(OneWay),
-    /// See [`Rung::Splice`].
+    /// By splice(2), where that pays.
     Splice(Box<Spliced>),
 }
 
@@ -93,6 +77,19 @@ impl Way {
         match self {
             Self::Copy(copy) => copy.waits_for_sink(),
             Self::Splice(spliced) => spliced.waits_for_sink(),
+        }
+    }
+
+    /// Counts what it has moved, once it is over.
+    pub(crate) fn count(&self, metrics: &WorkerMetrics, kind: TransferKind) {
+        let by_kernel = self.by_kernel();
+        metrics.relay_transfer(self.rung(), kind);
+        metrics.relay_bytes(Rung::Copy, self.moved() - by_kernel);
+        metrics.relay_bytes(Rung::Splice, by_kernel);
+        if let Self::Splice(spliced) = self
+            && let Some(fallback) = spliced.fallback()
+        {
+            metrics.relay_fallback(Acceleration::Splice, fallback.label());
         }
     }
 

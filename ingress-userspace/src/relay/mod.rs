@@ -17,11 +17,11 @@ mod choose;
 mod copy;
 mod pipes;
 pub mod scratch;
-mod splice;
+pub(crate) mod splice;
 mod tcp;
 mod tunnel;
 
-pub use choose::{Rung, Rungs, Way};
+pub use choose::{Rungs, Way};
 pub use copy::{Copy, OneWay};
 pub use pipes::PIPE_SIZE;
 pub use splice::{Begin, Fallback, Splice, Spliced};

@@ -12,6 +12,8 @@
 //! Small messages are cheaper to copy: a splice of them costs three system calls, of which one only finds the socket empty.
 //! Therefore a transfer changes between the two by what the source brings, and nothing is held when it does.
 
+mod probe;
+
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -21,6 +23,8 @@ use tokio::io::Interest;
 use super::copy::Stop;
 use super::{Budget, Duplex, End, OneWay, Relay, SCRATCH, pipes};
 use crate::sys::splice::Pipe;
+use crate::telemetry::metrics::fallback;
+pub(crate) use probe::probe;
 
 /// A fill of less than this is small: below it, a copy costs less (docs/benchmarks.md).
 const SMALL: usize = 16 * 1024;
@@ -70,13 +74,11 @@ pub enum Fallback {
 }
 
 impl Fallback {
-    /// Its word in a metric.
-    pub fn as_str(self) -> &'static str {
+    /// Its label in metrics.
+    pub fn label(self) -> &'static str {
         match self {
-            Self::NoSocket => "no-socket",
-            Self::NoPipe => "no-pipe",
-            Self::Source => "source-refused",
-            Self::Sink => "sink-refused",
+            Self::NoPipe => fallback::NO_PIPE,
+            Self::NoSocket | Self::Source | Self::Sink => fallback::GIVEN_UP,
         }
     }
 }

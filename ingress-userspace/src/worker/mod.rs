@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::control::Published;
-use crate::kernel::Accelerations;
+use crate::kernel::{Acceleration, Accelerations};
 use crate::listener::accept;
 use crate::listener::drain::Phase;
 use crate::relay::Rungs;
@@ -134,7 +134,9 @@ impl Worker {
 
     /// What may move bytes.
     pub fn rungs(&self) -> Rungs {
-        Rungs::COPY
+        let kernel = &self.shared.accelerations;
+        let splice = kernel.proven(Acceleration::Splice);
+        Rungs { splice_from: splice.then_some(kernel.thresholds().splice_body) }
     }
 
     /// Monotonic time.

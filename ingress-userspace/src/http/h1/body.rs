@@ -8,6 +8,8 @@ use ingress_core::http::{
 };
 
 use crate::relay::{Duplex, End, Rungs, Way, scratch};
+use crate::telemetry::WorkerMetrics;
+use crate::telemetry::metrics::TransferKind;
 
 /// Why a body ended.
 #[derive(Debug)]
@@ -121,6 +123,13 @@ impl Body {
     /// Bytes of payload so far.
     pub(crate) fn payload(&self) -> u64 {
         self.payload + self.relay.as_ref().map_or(0, Way::moved)
+    }
+
+    /// Counts by what it was moved, if it was of known length and not all of it came with its head.
+    pub(crate) fn count(&self, metrics: &WorkerMetrics) {
+        if let Some(way) = &self.relay {
+            way.count(metrics, TransferKind::Body);
+        }
     }
 
     /// Frames bytes that were read into `out`; returns how many belong to the body.

@@ -11,7 +11,7 @@ use super::decide::Request;
 use super::exchange::{After, Tally, poll_body};
 use super::response::{Response, Rest};
 use crate::relay::{Tunnel, TunnelEnd};
-use crate::telemetry::metrics::limit;
+use crate::telemetry::metrics::{TransferKind, limit};
 use crate::upstream::Lease;
 use crate::worker::timers::Bound;
 
@@ -41,6 +41,7 @@ pub(crate) async fn deliver(
             body.begin_with(std::mem::take(&mut connection.output));
             let end = stream_body(connection, request, lease.stream(), &mut body).await;
             tally.bytes_out = body.payload();
+            body.count(&connection.worker.metrics);
             finish(connection, request, lease, tally, &end, response.reusable, response.close)
         }
     }
@@ -174,6 +175,9 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
     let end = timer.bound(|cx| tunnel.poll(cx, stream, upstream, progress)).await;
     (tally.bytes_in, tally.bytes_out) = tunnel.moved();
+    for way in tunnel.ways() {
+        way.count(&worker.metrics, TransferKind::Tunnel);
+    }
     settle(lease, tally, false);
     match end {
         Ok(TunnelEnd::Complete) => After::Close,

@@ -70,6 +70,7 @@ pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Reques
     let mut tally = Tally::default();
     let after = attempts(connection, &mut request, &mut tally).await;
     tally.bytes_in += request.body.payload();
+    request.body.count(&worker.metrics);
     let record = RequestRecord {
         rule: Some(&request.rule),
         backend: Some(&request.backend),

@@ -1,0 +1,194 @@
+//! Bodies that the kernel moves: exact to the byte, and never a way around authorization (law 1).
+
+mod support;
+
+use std::thread;
+
+use support::backend::{PeerEnd, RawBackend};
+use support::client::End;
+use support::message::response;
+use support::script::Step;
+use support::site::{Site, Via};
+
+/// Everything that has a length is spliced, and never the other way.
+const ALWAYS: &str = "kernel:\n  splice: auto\n  spliceFrom: 0\n";
+const NEVER: &str = "kernel:\n  splice: \"off\"\n";
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+/// A response whose body is `body`.
+fn with_body(body: &[u8]) -> Vec<u8> {
+    let mut message = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    message.extend_from_slice(body);
+    message
+}
+
+/// Sizes around every bound: nothing, one byte, the head's buffer, the scratch, the pipe, and many pipes.
+const SIZES: [usize; 9] = [0, 1, 16 * 1024, 65_535, 65_536, 65_537, 262_145, 1_000_003, 8 << 20];
+
+#[test]
+fn bodies_arrive_as_they_were_sent() {
+    for (config, via) in [(ALWAYS, Via::Plain), (ALWAYS, Via::Tls), (NEVER, Via::Plain)] {
+        let backend = RawBackend::scripted(|request, _| {
+            let size: usize = request.target()[1..].parse().unwrap();
+            vec![Step::Send(with_body(&pattern(size)))]
+        });
+        let site = Site::configured(&[backend.address()], config);
+        let mut client = site.client(via);
+        for size in SIZES {
+            let answer = client.request(via.text(&format!("GET /{size} HTTP/1.1\r\nHost: HOST\r\n\r\n")));
+            assert_eq!(answer.status(), 200);
+            assert!(answer.body == pattern(size), "{via:?} {config:?} {size}");
+        }
+        assert_eq!(backend.connections(), 1, "the backend's connection serves the next request");
+        let spliced = site.penstock.metric("penstock_relay_bytes_total", &[("rung", "splice")]);
+        match (config, via) {
+            (NEVER, _) => assert!(spliced == 0.0, "{spliced}"),
+            (_, Via::Plain) => assert!(spliced > 8.0 * 1024.0 * 1024.0, "{spliced}"),
+            // Whether TLS can be spliced is for the kernel to say.
+            (_, Via::Tls) => {}
+        }
+    }
+}
+
+#[test]
+fn request_bodies_arrive_as_they_were_sent() {
+    for (config, via) in [(ALWAYS, Via::Plain), (ALWAYS, Via::Tls), (NEVER, Via::Plain)] {
+        let backend = RawBackend::scripted(|_, _| vec![Step::Send(response("taken"))]);
+        let site = Site::configured(&[backend.address()], config);
+        let mut client = site.client(via);
+        for size in SIZES {
+            let head =
+                via.text(&format!("POST /{size} HTTP/1.1\r\nHost: HOST\r\nContent-Length: {size}\r\n\r\n"));
+            let answer = client.request([head.as_bytes(), &pattern(size)].concat());
+            assert_eq!(answer.text(), "taken");
+        }
+        let received = backend.received().concat();
+        let mut rest = &received[..];
+        for size in SIZES {
+            let head = rest.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+            assert!(rest[head..head + size] == pattern(size), "{via:?} {config:?} {size}");
+            rest = &rest[head + size..];
+        }
+        assert!(rest.is_empty());
+    }
+}
+
+/// Law 1: what follows a spliced body on the same connection is a request like any other.
+#[test]
+fn the_request_after_a_spliced_body_is_authorized_afresh() {
+    for via in Via::BOTH {
+        let backend = RawBackend::scripted(|_, _| vec![Step::Send(with_body(&pattern(300_000)))]);
+        let site = Site::configured(&[backend.address()], ALWAYS);
+        let mut client = site.client(via);
+        let body = pattern(500_000);
+        let mut all =
+            via.text("POST /first HTTP/1.1\r\nHost: HOST\r\nContent-Length: 500000\r\n\r\n").into_bytes();
+        all.extend_from_slice(&body);
+        // In the same segments as the end of the body: another host, a good one, and what is no request at all.
+        all.extend_from_slice(b"GET /stranger HTTP/1.1\r\nHost: stranger.test\r\n\r\n");
+        all.extend_from_slice(via.text("GET /last HTTP/1.1\r\nHost: HOST\r\n\r\n").as_bytes());
+        all.extend_from_slice(b"not a request\r\n\r\n");
+        client.send(&all);
+        let first = client.response("POST");
+        assert!(first.status() == 200 && first.body == pattern(300_000), "{via:?}");
+        // No rule names this host; on a TLS connection it is not even the host of its certificate.
+        let refused = client.response("GET").status();
+        assert_eq!(refused, if via == Via::Plain { 404 } else { 421 }, "{via:?}");
+        let last = client.response("GET");
+        assert!(last.status() == 200 && last.body == pattern(300_000), "{via:?}");
+        assert_eq!(client.response("GET").status(), 400, "{via:?}");
+        let received = String::from_utf8_lossy(&backend.received().concat()).into_owned();
+        assert!(!received.contains("stranger") && !received.contains("not a request"), "{via:?}");
+        assert_eq!(received.matches("HTTP/1.1\r\n").count(), 2, "{via:?}: two requests, no more");
+    }
+}
+
+#[test]
+fn bytes_after_a_spliced_response_reach_no_client() {
+    for via in Via::BOTH {
+        let backend = RawBackend::manual();
+        let site = Site::configured(&[backend.address()], ALWAYS);
+        let mut client = site.client(via);
+        client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        let mut peer = backend.accept();
+        peer.request();
+        let mut answer = with_body(&pattern(700_000));
+        answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        peer.send(&answer);
+        assert!(client.response("GET").body == pattern(700_000));
+        client.send(via.text("GET /b HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        // The connection with bytes that nobody asked for is not used again.
+        let mut second = backend.accept();
+        second.request();
+        second.send(response("good"));
+        assert_eq!(client.response("GET").text(), "good");
+        assert_eq!(peer.ended().0, PeerEnd::Reset);
+    }
+}
+
+#[test]
+fn a_backend_that_breaks_off_is_seen_as_broken_off() {
+    for via in Via::BOTH {
+        for reset in [false, true] {
+            let backend = RawBackend::manual();
+            let site = Site::configured(&[backend.address()], ALWAYS);
+            let mut client = site.client(via);
+            client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+            let mut peer = backend.accept();
+            peer.request();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            peer.send(pattern(400_000));
+            if reset {
+                peer.reset();
+            } else {
+                peer.close();
+            }
+            let (end, _) = client.ended();
+            assert!(matches!(end, End::Reset | End::Truncated), "{via:?} {end:?}");
+            site.penstock.wait_access(|entry| entry["error"] == "upstream-closed");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_a_spliced_response() {
+    for via in Via::BOTH {
+        let backend = RawBackend::manual();
+        let site = Site::configured(&[backend.address()], ALWAYS);
+        let mut client = site.client(via);
+        client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        let mut peer = backend.accept();
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        peer.send(pattern(100_000));
+        assert_eq!(client.until("\r\n\r\n")[..12], *b"HTTP/1.1 200");
+        // The backend is silent: only the watch on the client can tell.
+        drop(client);
+        assert!(matches!(peer.ended().0, PeerEnd::Closed | PeerEnd::Reset));
+        site.penstock.wait_access(|entry| entry["error"] == "client-closed");
+    }
+}
+
+#[test]
+fn an_upload_and_its_answer_are_spliced_at_once() {
+    for via in Via::BOTH {
+        let backend = RawBackend::manual();
+        let site = Site::configured(&[backend.address()], ALWAYS);
+        let mut client = site.client(via);
+        let body = pattern(4 << 20);
+        client.send(via.text("POST /a HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4194304\r\n\r\n"));
+        let mut peer = backend.accept();
+        peer.wait_for("\r\n\r\n");
+        thread::scope(|scope| {
+            scope.spawn(|| peer.send(with_body(&pattern(4 << 20))));
+            // Up to what the buffers between the two hold; the rest follows while the answer is read.
+            client.send(&body);
+            assert!(client.response("POST").body == pattern(4 << 20), "{via:?}");
+        });
+        let received = peer.received();
+        assert!(received.ends_with(&body), "{via:?}");
+    }
+}
