@@ -43,10 +43,13 @@ fn bodies_arrive_as_they_were_sent() {
             assert!(answer.body == pattern(size), "{via:?} {config:?} {size}");
         }
         assert_eq!(backend.connections(), 1, "the backend's connection serves the next request");
-        let spliced = site.penstock.metric("penstock_relay_bytes_total", &[("rung", "splice")]);
+        // It is counted when the body has gone, which the client may see first. Small pieces are copied, as they come.
+        let spliced = || site.penstock.metric("penstock_relay_bytes_total", &[("rung", "splice")]);
         match (config, via) {
-            (NEVER, _) => assert!(spliced == 0.0, "{spliced}"),
-            (_, Via::Plain) => assert!(spliced > 8.0 * 1024.0 * 1024.0, "{spliced}"),
+            (NEVER, _) => assert!(spliced() == 0.0, "{}", spliced()),
+            (_, Via::Plain) => {
+                site.penstock.eventually("the kernel has moved bytes", |_| spliced() > 1024.0 * 1024.0);
+            }
             // Whether TLS can be spliced is for the kernel to say.
             (_, Via::Tls) => {}
         }
