@@ -24,7 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve what the Kubernetes API server, or a directory of manifests, describes, until SIGTERM or SIGINT.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print what Penstock thinks of a directory of manifests, or of the cluster; exit 1 if it refuses anything.
     Check(Check),
     /// Say which rule, backend, certificate and policies serve a URL, and why others do not.
@@ -78,6 +78,11 @@ pub struct Serve {
     /// Configuration file (YAML); see the configuration reference.
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Instance that this process belongs to: it takes the listening sockets of the process that serves the instance on this
+    /// machine, which drains. By default, processes with the same --http and --https are one instance, unless a port is 0; an
+    /// empty name takes over from nobody, and nobody from it.
+    #[arg(long, value_name = "NAME", env = "PENSTOCK_INSTANCE")]
+    pub instance: Option<String>,
     /// What is written to the API server.
     #[command(flatten)]
     pub writeback: WritebackFlags,

@@ -26,7 +26,7 @@ pub(crate) fn admin_state(shared: &Arc<Shared>) -> AdminState {
 
 fn readiness(shared: &Shared) -> Readiness {
     match *shared.phase.borrow() {
-        Phase::Draining | Phase::Stopped => Readiness::Draining,
+        Phase::Draining | Phase::HandedOver | Phase::Stopped => Readiness::Draining,
         Phase::Running if shared.published.ready() => Readiness::Ready,
         Phase::Running => Readiness::NotSynchronised,
     }

@@ -17,7 +17,7 @@ use ingress_core::translate::Translator;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin;
+use crate::admin::{self, AdminServer};
 use crate::app::text;
 use crate::cli::Serve;
 use crate::config::Config;
@@ -27,16 +27,20 @@ use crate::control::writeback::Writeback;
 use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
 use crate::kernel;
-use crate::listener::bind::bind_reuseport;
 use crate::listener::drain::{self, Drain, Phase};
+use crate::listener::handover::{self, Inherited, Name, Succession};
+use crate::listener::set::{Addresses, ListenerSet};
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::rng::SplitMix64;
-use crate::telemetry::metrics::{Listener, Metrics, SourceTotals, WritebackCounters};
+use crate::telemetry::metrics::{Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
 use crate::tls::{Handshakes, key_provider, self_signed};
 use crate::worker::{self, Shared};
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
+/// How long what is open may go on after a successor has taken over. Nobody waits for this process then.
+const HANDED_OVER_LIMIT: Duration = Duration::from_hours(1);
+
+/// Serves until SIGTERM or SIGINT, or until a successor has taken over, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // Each class decides for its requests, and may change its mind.
@@ -67,7 +71,10 @@ async fn serve(
     accelerations.log();
     metrics.observe_kernel(&accelerations);
     let (drain, phase) = drain::channel();
-    let mut listeners = bind_all(arguments, workers)?;
+    let addresses = Addresses { http: &arguments.http, https: &arguments.https, admin: &arguments.admin };
+    let name = Name::new(arguments.instance.as_deref(), &addresses.of_clients());
+    let (succession, inherited) = approach(name.as_ref()).await;
+    let mut listeners = ListenerSet::new(&addresses, workers, inherited)?;
     let shared = Arc::new(Shared {
         handshakes,
         published,
@@ -81,10 +88,7 @@ async fn serve(
     let writeback = source.writeback(arguments, &config, &shared);
     let translator = Translator::new(config.options.clone(), key_provider());
     let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
-    let admin = admin::spawn(&arguments.admin, inspect::admin_state(&shared)).map_err(text)?;
-    for address in admin.addresses() {
-        tracing::info!(kind = "admin", %address, "listening");
-    }
+    let mut admin = Admin::new(&mut listeners, &shared)?;
     // Before the first table every answer would be 404: clients wait in the listeners' queues instead.
     let mut batches = shared.published.batches();
     let ready = async { while !shared.published.ready() && batches.changed().await.is_ok() {} };
@@ -94,25 +98,95 @@ async fn serve(
         () = ready => {}
         result = signals.next() => return result,
     }
-    let mut threads = Vec::new();
-    for (id, set) in listeners.by_worker.drain(..).enumerate() {
-        let id = u16::try_from(id).map_err(text)?;
-        threads.push(worker::spawn(id, Arc::clone(&shared), set).map_err(text)?);
-    }
+    let threads = start_workers(&mut listeners, &shared)?;
+    let successors = match name {
+        Some(name) => handover::serve_as(&name, succession).await,
+        None => None,
+    };
+    admin.start(&shared)?;
     // Only a replica that serves writes: what it publishes is meant to be used.
     let writing = writeback.map(|writeback| tokio::spawn(writeback.run(draining(shared.phase.clone()))));
-    signals.next().await?;
+    let handed_over = tokio::select! {
+        result = signals.next() => result.map(|()| false)?,
+        () = handover::wait_for_successor(successors.as_ref(), &listeners.estate) => true,
+    };
+    // No connection may come in that nobody accepts, and no successor that would get nothing.
+    drop((listeners, successors));
+    let workers = Workers { finished: join_all(threads), drain };
+    if handed_over {
+        drop(admin);
+        workers.finish_after_handover(&mut signals).await;
+    }
     let limit = {
         let table = shared.published.table();
         table.settings(table.process()).timeouts.drain
     };
-    stop(&drain, threads, limit, &mut signals).await;
+    workers.stop(limit, &mut signals).await;
     control.abort();
     if let Some(writing) = writing {
         // It began to end when the drain began, and has bounds of its own.
         let _ = writing.await;
     }
+    if handed_over && is_restarted_when_it_ends() {
+        tracing::info!(
+            "a successor serves: this process waits to be told to end, because it would be started again"
+        );
+        signals.next().await?;
+    }
     Ok(())
+}
+
+/// A container that ends is started again, and would take over from its successor.
+fn is_restarted_when_it_ends() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// The process that serves under this name, with its listening sockets.
+async fn approach(name: Option<&Name>) -> (Option<Succession>, Inherited) {
+    let found = match name {
+        Some(name) => handover::approach(name).await,
+        None => None,
+    };
+    found.map_or_else(Default::default, |(succession, inherited)| (Some(succession), inherited))
+}
+
+/// The admin server. Where the process before serves its sockets, it begins only after that one has handed over: until then
+/// probes and metrics are those of the process that serves.
+struct Admin {
+    waiting: Option<Vec<TcpListener>>,
+    running: Option<AdminServer>,
+}
+
+impl Admin {
+    fn new(listeners: &mut ListenerSet, shared: &Arc<Shared>) -> Result<Self, String> {
+        let mut admin = Self { waiting: Some(std::mem::take(&mut listeners.admin)), running: None };
+        if !listeners.admin_is_inherited {
+            admin.start(shared)?;
+        }
+        Ok(admin)
+    }
+
+    fn start(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
+        let Some(listeners) = self.waiting.take() else { return Ok(()) };
+        let server = admin::spawn(listeners, inspect::admin_state(shared)).map_err(text)?;
+        for address in server.addresses() {
+            tracing::info!(kind = "admin", %address, "listening");
+        }
+        self.running = Some(server);
+        Ok(())
+    }
+}
+
+fn start_workers(
+    listeners: &mut ListenerSet,
+    shared: &Arc<Shared>,
+) -> Result<Vec<JoinHandle<std::io::Result<()>>>, String> {
+    let mut threads = Vec::new();
+    for (id, set) in listeners.by_worker.drain(..).enumerate() {
+        let id = u16::try_from(id).map_err(text)?;
+        threads.push(worker::spawn(id, Arc::clone(shared), set).map_err(text)?);
+    }
+    Ok(threads)
 }
 
 /// How handshakes are done. What cannot be served at all is better said now.
@@ -199,16 +273,9 @@ async fn control(source: impl ObjectSource, translator: Translator, shared: &Sha
     control::publish::run(source, translator, published, clock, stopped).await;
 }
 
-/// Lets what runs finish, within bounds.
-async fn stop(
-    drain: &Drain,
-    threads: Vec<JoinHandle<std::io::Result<()>>>,
-    limit: Duration,
-    signals: &mut Signals,
-) {
-    tracing::info!(limit_seconds = limit.as_secs(), "draining: no new connections, running requests finish");
-    drain.start();
-    let (done, mut finished) = watch::channel(false);
+/// Tells when all workers have ended.
+fn join_all(threads: Vec<JoinHandle<std::io::Result<()>>>) -> watch::Receiver<bool> {
+    let (done, finished) = watch::channel(false);
     tokio::task::spawn_blocking(move || {
         for thread in threads {
             match thread.join() {
@@ -219,16 +286,49 @@ async fn stop(
         }
         done.send_replace(true);
     });
-    let all_done = |done: &bool| *done;
-    let reason = tokio::select! {
-        _ = finished.wait_for(all_done) => "every request has finished",
-        () = tokio::time::sleep(limit) => "timeouts.drain is over",
-        _ = signals.next() => "a second signal came",
-    };
-    drain.stop();
-    // Workers look at once; this bound is for one that hangs.
-    let _ = tokio::time::timeout(Duration::from_secs(2), finished.wait_for(all_done)).await;
-    tracing::info!(reason, "stopped");
+    finished
+}
+
+/// The workers, on their way to their end.
+struct Workers {
+    drain: Drain,
+    finished: watch::Receiver<bool>,
+}
+
+impl Workers {
+    /// Lets what is open go on, while a successor serves.
+    async fn finish_after_handover(&self, signals: &mut Signals) {
+        tracing::info!(
+            limit_seconds = HANDED_OVER_LIMIT.as_secs(),
+            "handed over: a successor serves, and what is open here goes on"
+        );
+        self.drain.hand_over();
+        let mut finished = self.finished.clone();
+        tokio::select! {
+            _ = finished.wait_for(|done| *done) => {}
+            () = tokio::time::sleep(HANDED_OVER_LIMIT) => {}
+            _ = signals.next() => {}
+        }
+    }
+
+    /// Lets what runs finish, within bounds.
+    async fn stop(mut self, limit: Duration, signals: &mut Signals) {
+        tracing::info!(
+            limit_seconds = limit.as_secs(),
+            "draining: no new connections, running requests finish"
+        );
+        self.drain.start();
+        let all_done = |done: &bool| *done;
+        let reason = tokio::select! {
+            _ = self.finished.wait_for(all_done) => "every request has finished",
+            () = tokio::time::sleep(limit) => "timeouts.drain is over",
+            _ = signals.next() => "a second signal came",
+        };
+        self.drain.stop();
+        // Workers look at once; this bound is for one that hangs.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.finished.wait_for(all_done)).await;
+        tracing::info!(reason, "stopped");
+    }
 }
 
 struct Signals {
@@ -251,31 +351,4 @@ impl Signals {
         }
         Ok(())
     }
-}
-
-/// The listening sockets of each worker.
-struct Listeners {
-    by_worker: Vec<Vec<(Listener, TcpListener)>>,
-    https_port: Option<u16>,
-}
-
-fn bind_all(arguments: &Serve, workers: usize) -> Result<Listeners, String> {
-    let mut listeners = Listeners { by_worker: (0..workers).map(|_| Vec::new()).collect(), https_port: None };
-    for (kind, addresses) in [(Listener::Http, &arguments.http), (Listener::Https, &arguments.https)] {
-        for &address in addresses {
-            let scheme = kind.as_str();
-            let bound = bind_reuseport(address, workers).map_err(|error| {
-                format!("cannot listen on {address} for {scheme}: {error}; choose another with --{scheme}")
-            })?;
-            let local = bound[0].local_addr().map_err(text)?;
-            tracing::info!(kind = scheme, address = %local, "listening");
-            if kind == Listener::Https {
-                listeners.https_port.get_or_insert(local.port());
-            }
-            for (set, listener) in listeners.by_worker.iter_mut().zip(bound) {
-                set.push((kind, listener));
-            }
-        }
-    }
-    Ok(listeners)
 }

@@ -102,29 +102,29 @@ impl Drop for AdminServer {
     }
 }
 
-/// Starts the admin server on all addresses.
-pub fn spawn(addresses: &[SocketAddr], state: AdminState) -> Result<AdminServer, AdminError> {
-    spawn_with(addresses, state, Limits::default())
+/// A listening socket for the admin server.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, AdminError> {
+    let failed = |source| AdminError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Starts the admin server on all sockets.
+pub fn spawn(listeners: Vec<TcpListener>, state: AdminState) -> Result<AdminServer, AdminError> {
+    spawn_with(listeners, state, Limits::default())
 }
 
 fn spawn_with(
-    addresses: &[SocketAddr],
+    listeners: Vec<TcpListener>,
     state: AdminState,
     limits: Limits,
 ) -> Result<AdminServer, AdminError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    let mut bound = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let bind = |source| AdminError::Bind { address: *address, source };
-        let listener = TcpListener::bind(address).map_err(bind)?;
-        listener.set_nonblocking(true).map_err(bind)?;
-        bound.push(listener.local_addr().map_err(bind)?);
-        listeners.push(listener);
-    }
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || runtime.block_on(serve::serve(listeners, state, limits, stopped)))?;
-    Ok(AdminServer { addresses: bound, stop: Some(stop), thread: Some(thread) })
+    Ok(AdminServer { addresses, stop: Some(stop), thread: Some(thread) })
 }

@@ -30,8 +30,12 @@ fn state() -> AdminState {
     }
 }
 
+fn socket() -> Vec<TcpListener> {
+    vec![bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()]
+}
+
 fn server() -> AdminServer {
-    spawn(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], state()).unwrap()
+    spawn(socket(), state()).unwrap()
 }
 
 fn connect(server: &AdminServer) -> TcpStream {
@@ -106,7 +110,7 @@ fn readiness_is_asked_each_time() {
         _ => Readiness::Draining,
     };
     let state = AdminState { readiness: Box::new(readiness), ..state() };
-    let server = spawn(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], state).unwrap();
+    let server = spawn(socket(), state).unwrap();
     let statuses = [0; 3].map(|_| get(&server, "/readyz").status);
     assert_eq!(statuses, [503, 200, 503]);
     assert_eq!(get(&server, "/livez").status, 200);
@@ -167,7 +171,7 @@ fn one_request_per_connection() {
 #[test]
 fn slow_clients_are_cut_off() {
     let limits = Limits { head_timeout: Duration::from_millis(20), ..Limits::default() };
-    let server = spawn_with(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], state(), limits).unwrap();
+    let server = spawn_with(socket(), state(), limits).unwrap();
     let silent = connect(&server);
     let mut slow = connect(&server);
     slow.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
@@ -181,7 +185,7 @@ fn slow_clients_are_cut_off() {
 #[test]
 fn connections_are_bounded() {
     let limits = Limits { connections: 1, head_timeout: PATIENCE, ..Limits::default() };
-    let server = spawn_with(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], state(), limits).unwrap();
+    let server = spawn_with(socket(), state(), limits).unwrap();
     let idle = connect(&server);
     let mut waiting = connect(&server);
     waiting.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -200,7 +204,7 @@ fn large_answers_are_bounded_and_given_up() {
     let state = AdminState { table: Box::new(move || large.lock().unwrap().clone()), ..state() };
     let limits =
         Limits { large_answers: 1, connection_timeout: Duration::from_millis(500), ..Limits::default() };
-    let server = spawn_with(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], state, limits).unwrap();
+    let server = spawn_with(socket(), state, limits).unwrap();
     let mut reader = connect(&server);
     reader.write_all(b"GET /table HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     reader.read_exact(&mut [0]).unwrap();
@@ -214,14 +218,14 @@ fn large_answers_are_bounded_and_given_up() {
 #[test]
 fn every_address_is_served_until_the_end() {
     let addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
-    let server = spawn(&addresses, state()).unwrap();
+    let server = spawn(addresses.map(|address| bind(address).unwrap()).into(), state()).unwrap();
     let bound = server.addresses().to_vec();
     for address in &bound {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
         assert_eq!(read(stream).status, 200);
     }
-    let error = spawn(&bound, state()).unwrap_err();
+    let error = bind(bound[0]).unwrap_err();
     assert!(error.to_string().contains("--admin"), "{error}");
     drop(server);
     for address in &bound {

@@ -9,12 +9,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// (4096 since 5.4).
 pub(super) const BACKLOG: i32 = 4096;
 
-/// Binds `address` once per worker. Port 0 lets the kernel choose one port for all of them.
-pub fn bind_reuseport(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let first = bind_one(address)?;
-    let bound = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..workers {
+/// Listens on `address` at least once per worker: with the sockets that were inherited, and with as many more as are
+/// missing. Port 0 lets the kernel choose one port for all of them.
+pub(crate) fn bind_reuseport(
+    address: SocketAddr,
+    workers: usize,
+    inherited: Vec<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = inherited;
+    if listeners.is_empty() {
+        listeners.push(bind_one(address)?);
+    }
+    let bound = listeners[0].local_addr()?;
+    while listeners.len() < workers {
         listeners.push(bind_one(bound)?);
     }
     Ok(listeners)

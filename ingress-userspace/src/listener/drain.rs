@@ -1,4 +1,5 @@
-//! Shutdown in order: the process goes from running through draining to stopped, and never back.
+//! Shutdown in order: the process goes from running, perhaps through handed over, through draining to stopped, and never
+//! back.
 
 use tokio::sync::watch;
 
@@ -9,6 +10,8 @@ pub enum Phase {
     Running,
     /// No new connections; running requests finish; clients are told to close.
     Draining,
+    /// A successor has the listening sockets. What is open goes on, and ends with its request or when it is idle for long.
+    HandedOver,
     /// The drain time is over: what is left is closed.
     Stopped,
 }
@@ -27,6 +30,11 @@ impl Drain {
     /// Begins to drain.
     pub fn start(&self) {
         self.0.send_replace(Phase::Draining);
+    }
+
+    /// Begins to drain after a successor has taken over.
+    pub fn hand_over(&self) {
+        self.0.send_replace(Phase::HandedOver);
     }
 
     /// Ends the drain.

@@ -3,5 +3,7 @@
 pub mod accept;
 pub mod bind;
 pub mod drain;
+pub(crate) mod handover;
 pub mod proxy_protocol;
+pub(crate) mod set;
 pub mod stream;

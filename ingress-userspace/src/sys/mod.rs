@@ -1,6 +1,7 @@
 //! The operating system: clock, sockets, socket options. `unsafe` is allowed here and in `bpf` only.
 
 pub mod clock;
+pub(crate) mod fd_channel;
 pub(crate) mod memory;
 pub mod rng;
 pub mod splice;

@@ -70,6 +70,9 @@ pub struct Worker {
     pub request_ids: RequestIds,
     /// Whether new requests are told to close.
     pub draining: Cell<bool>,
+    /// Whether connections without a request may go on waiting for one although the worker drains: a successor serves, and
+    /// nobody waits for this process to end.
+    pub unhurried: Cell<bool>,
     classes: ClassStates,
     /// How handshakes are done, by the policy that they have to fulfil.
     tls: RefCell<HashMap<TlsPolicy, Arc<ServerConfig>, foldhash::fast::RandomState>>,
@@ -94,6 +97,7 @@ impl Worker {
             timers: Timers::default(),
             request_ids: RequestIds::new(id),
             draining: Cell::new(false),
+            unhurried: Cell::new(false),
             classes: ClassStates::default(),
             tls: RefCell::default(),
             connections: Cell::new(0),
@@ -231,14 +235,19 @@ async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener
     // An error means that the sender is gone: the process is ending.
     let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
     worker.draining.set(true);
+    worker.unhurried.set(*phase.borrow() == Phase::HandedOver);
     for (running, listening, listener) in accepting {
         running.abort();
         // Its end drops its half of the listener. Ours, the other, is dropped here: no new connection comes in.
         let _ = running.await;
         accept::accept_queued(&worker, listening, &listener);
     }
+    if worker.unhurried.get() {
+        drained(&worker, &mut phase, |phase| *phase != Phase::HandedOver).await;
+        worker.unhurried.set(false);
+    }
     worker.timers.drain(worker.now());
-    drained(&worker, &mut phase).await;
+    drained(&worker, &mut phase, |phase| *phase == Phase::Stopped).await;
     if worker.connections() > 0 {
         worker.timers.stop();
         stopped(&worker).await;
@@ -248,13 +257,13 @@ async fn run(id: u16, shared: Arc<Shared>, listeners: Vec<(Listener, TcpListener
     Ok(())
 }
 
-/// Waits until the last connection is closed, or the drain time is over.
-async fn drained(worker: &Worker, phase: &mut watch::Receiver<Phase>) {
+/// Waits until the last connection is closed, or the phase is over.
+async fn drained(worker: &Worker, phase: &mut watch::Receiver<Phase>, is_over: fn(&Phase) -> bool) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     while worker.connections() > 0 {
         tokio::select! {
             _ = interval.tick() => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Stopped) => return,
+            _ = phase.wait_for(is_over) => return,
         }
     }
 }

@@ -103,6 +103,16 @@ impl Penstock {
         penstock
     }
 
+    /// With the objects of a directory, listening, but perhaps never ready.
+    #[track_caller]
+    pub(crate) fn start_unready(manifests: &Path, options: &Options) -> Self {
+        let mut command = Command::new(PENSTOCK);
+        command.arg("serve").arg("--manifests").arg(manifests);
+        let mut penstock = Self::spawn(command, options);
+        penstock.wait_until_listening(options);
+        penstock
+    }
+
     #[track_caller]
     fn start_command(command: Command, options: &Options) -> Self {
         let mut penstock = Self::spawn(command, options);

@@ -202,7 +202,7 @@ impl Connection {
             self.shrink();
         }
         let first = self.requests == 0;
-        match (self.worker.draining.get(), first) {
+        match (self.worker.draining.get() && !self.worker.unhurried.get(), first) {
             // At the next sweep: a request that is on its way may still come before.
             (true, false) => self.timer.set(Bound::Drain, now, Duration::from_nanos(1)),
             (true, true) => self.timer.set(Bound::Drain, now, FIRST_REQUEST_GRACE),
