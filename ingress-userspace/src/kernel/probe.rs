@@ -15,8 +15,9 @@ type Probe = fn() -> Result<(), Unavailable>;
 /// The probe of an acceleration, if this program has the acceleration.
 fn probe_of(which: Acceleration) -> Option<Probe> {
     match which {
-        Acceleration::Ktls | Acceleration::Sockmap => None,
+        Acceleration::Ktls => Some(crate::tls::ktls::probe),
         Acceleration::Splice => Some(crate::relay::splice::probe),
+        Acceleration::Sockmap => None,
         Acceleration::Steering => Some(crate::bpf::probe_steering),
     }
 }

@@ -9,12 +9,15 @@ use tokio::net::TcpStream;
 
 use crate::relay::{Duplex, poll_tcp_read};
 use crate::tls::Session;
+use crate::tls::ktls::{self, KernelSession, Refused, Switch};
 
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientStream {
     tcp: TcpStream,
     layer: Layer,
+    /// So many of the next bytes are followed by others at once, which shall share their record.
+    held: usize,
 }
 
 /// What is above TCP.
@@ -24,17 +27,71 @@ enum Layer {
     Plain,
     /// TLS, whose records rustls makes.
     Userspace(Box<Session>),
+    /// TLS, whose records the kernel makes.
+    Kernel(Box<KernelSession>),
+    /// TLS that nobody can speak any more: nothing may be written.
+    Failed,
+}
+
+fn failed<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
 }
 
 impl ClientStream {
     /// Plain TCP.
     pub fn plain(tcp: TcpStream) -> Self {
-        Self { tcp, layer: Layer::Plain }
+        Self::new(tcp, Layer::Plain)
     }
 
     /// TLS whose handshake is done.
     pub fn tls(tcp: TcpStream, session: Session) -> Self {
-        Self { tcp, layer: Layer::Userspace(Box::new(session)) }
+        Self::new(tcp, Layer::Userspace(Box::new(session)))
+    }
+
+    /// TLS in the kernel.
+    pub(crate) fn kernel(tcp: TcpStream, session: Box<KernelSession>) -> Self {
+        Self::new(tcp, Layer::Kernel(session))
+    }
+
+    fn new(tcp: TcpStream, layer: Layer) -> Self {
+        Self { tcp, layer, held: 0 }
+    }
+
+    /// Lets the kernel make and open the records from now on, if it can be done at this moment; plain TCP needs nothing.
+    pub fn offload(&mut self) -> Result<(), Refused> {
+        let Layer::Userspace(session) = &self.layer else { return Ok(()) };
+        if !ktls::supports(session.state().negotiated_cipher_suite()) {
+            return Err(Refused::Cipher);
+        }
+        let Layer::Userspace(session) = std::mem::replace(&mut self.layer, Layer::Failed) else {
+            return Ok(());
+        };
+        match ktls::switch(&self.tcp, session) {
+            Switch::Kernel(session) => self.layer = Layer::Kernel(session),
+            Switch::Refused(session, why) => {
+                self.layer = Layer::Userspace(session);
+                return Err(why);
+            }
+            Switch::Failed(error) => {
+                tracing::warn!(%error, "the kernel refused the keys of a TLS connection, which is closed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that so many of the next bytes are followed by others at once, which shall share their record.
+    pub fn hold(&mut self, bytes: usize) {
+        self.held = bytes;
+    }
+
+    /// Whether the connection should end with the request in hand.
+    pub fn should_end(&self) -> bool {
+        matches!(&self.layer, Layer::Kernel(session) if session.should_end())
+    }
+
+    /// Whether what the client sends cannot be read any more, though it is still there.
+    pub fn deaf(&self) -> bool {
+        matches!(&self.layer, Layer::Kernel(session) if session.deaf())
     }
 
     /// The socket below.
@@ -47,6 +104,8 @@ impl ClientStream {
         match &mut self.layer {
             Layer::Plain => Poll::Ready(Ok(())),
             Layer::Userspace(session) => session.poll_goodbye(&mut self.tcp, cx),
+            Layer::Kernel(session) => session.poll_goodbye(&self.tcp, cx),
+            Layer::Failed => failed(),
         }
     }
 
@@ -57,7 +116,10 @@ impl ClientStream {
 
     /// Reads what the socket holds, without a look at it: to discard it.
     pub fn poll_raw_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        poll_tcp_read(&mut self.tcp, cx, buf)
+        match &mut self.layer {
+            Layer::Kernel(session) => session.poll_discard(&self.tcp, cx, buf),
+            _ => poll_tcp_read(&mut self.tcp, cx, buf),
+        }
     }
 
     /// Makes the coming close a reset, so that a truncated message cannot be taken for a whole one.
@@ -72,6 +134,8 @@ impl Duplex for ClientStream {
         match &mut self.layer {
             Layer::Plain => poll_tcp_read(&mut self.tcp, cx, buf),
             Layer::Userspace(session) => session.poll_read(&mut self.tcp, cx, buf),
+            Layer::Kernel(session) => session.poll_read(&self.tcp, cx, buf),
+            Layer::Failed => failed(),
         }
     }
 
@@ -79,6 +143,13 @@ impl Duplex for ClientStream {
         match &mut self.layer {
             Layer::Plain => Pin::new(&mut self.tcp).poll_write(cx, data),
             Layer::Userspace(session) => session.poll_write(&mut self.tcp, cx, data),
+            Layer::Kernel(session) => {
+                let more = data.len() <= self.held;
+                let sent = ready!(session.poll_write(&self.tcp, cx, data, more))?;
+                self.held = self.held.saturating_sub(sent);
+                Poll::Ready(Ok(sent))
+            }
+            Layer::Failed => failed(),
         }
     }
 
@@ -86,6 +157,8 @@ impl Duplex for ClientStream {
         match &mut self.layer {
             Layer::Plain => Poll::Ready(Ok(())),
             Layer::Userspace(session) => session.poll_flush(&mut self.tcp, cx),
+            Layer::Kernel(session) => session.poll_flush(&self.tcp, cx),
+            Layer::Failed => failed(),
         }
     }
 
@@ -95,10 +168,20 @@ impl Duplex for ClientStream {
     }
 
     fn kernel_source(&self) -> Option<&TcpStream> {
-        matches!(self.layer, Layer::Plain).then_some(&self.tcp)
+        let may = match &self.layer {
+            Layer::Plain => true,
+            Layer::Kernel(session) => session.may_source(),
+            Layer::Userspace(_) | Layer::Failed => false,
+        };
+        may.then_some(&self.tcp)
     }
 
     fn kernel_sink(&self) -> Option<&TcpStream> {
-        matches!(self.layer, Layer::Plain).then_some(&self.tcp)
+        let may = match &self.layer {
+            Layer::Plain => true,
+            Layer::Kernel(session) => session.may_sink(&self.tcp),
+            Layer::Userspace(_) | Layer::Failed => false,
+        };
+        may.then_some(&self.tcp)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub(crate) mod fd_channel;
+pub(crate) mod ktls;
 pub(crate) mod memory;
 pub mod rng;
 pub mod splice;

@@ -64,6 +64,8 @@ fn server_config(policy: TlsPolicy, resolver: Arc<Resolver>) -> Result<ServerCon
     // Browsers use one; each more is bytes and a sealing in every full handshake.
     server.send_tls13_tickets = 1;
     server.max_early_data_size = 0;
+    // The kernel takes the keys over (`tls::ktls`).
+    server.enable_secret_extraction = true;
     Ok(server)
 }
 

@@ -2,8 +2,10 @@
 
 mod accept;
 mod handshakes;
+pub mod ktls;
 mod names;
 mod provider;
+mod record;
 mod self_signed;
 mod session;
 

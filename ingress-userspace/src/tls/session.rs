@@ -2,7 +2,7 @@
 //!
 //! rustls' unbuffered interface is used from the first byte, because it keeps no ciphertext to itself: what was received and
 //! is not decrypted yet lies in [`Session::incoming`], so that it is known at any time whether the record layer stands at
-//! the boundary of a record.
+//! the boundary of a record, where the kernel can take it over (`tls::ktls`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,6 +17,7 @@ use rustls::{CommonState, ServerConfig};
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
+use super::record;
 use crate::relay::{SCRATCH, poll_tcp_read};
 
 /// What records add to the bytes of one write: their headers, nonces and tags, and the message of a key update.
@@ -30,6 +31,7 @@ thread_local! {
 }
 
 /// A TLS session whose record layer is in userspace.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and most combinations occur")]
 pub struct Session {
     connection: UnbufferedServerConnection,
     /// Received and not decrypted: a part of a record, or what came while the reader's buffer was full. At most [`SCRATCH`]
@@ -41,6 +43,8 @@ pub struct Session {
     outgoing: Queue,
     /// Whether decryption stopped for lack of room, so that there may be whole records in `incoming`.
     interrupted: bool,
+    /// Reads nothing behind the end of the present record.
+    to_boundary: bool,
     peer_closed: bool,
     said_goodbye: bool,
     tcp_ended: bool,
@@ -48,13 +52,13 @@ pub struct Session {
 
 /// Bytes that leave at the front.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     bytes: Vec<u8>,
     taken: usize,
 }
 
 impl Queue {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.taken == self.bytes.len()
     }
 
@@ -74,7 +78,7 @@ impl Queue {
         }
     }
 
-    fn read(&mut self, buf: &mut [u8]) -> usize {
+    pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
         let count = self.rest().len().min(buf.len());
         buf[..count].copy_from_slice(&self.rest()[..count]);
         self.take(count);
@@ -129,6 +133,7 @@ impl Session {
             plaintext: Queue::default(),
             outgoing: Queue::default(),
             interrupted: false,
+            to_boundary: false,
             peer_closed: false,
             said_goodbye: false,
             tcp_ended: false,
@@ -138,6 +143,29 @@ impl Session {
     /// What was agreed on.
     pub fn state(&self) -> &CommonState {
         &self.connection
+    }
+
+    /// From now on nothing is received behind the end of a record, so that a boundary is reached.
+    pub(super) fn stop_at_boundary(&mut self) {
+        self.to_boundary = true;
+    }
+
+    /// Whether nothing is on its way in this session, so that its keys can be used elsewhere from here on. Whole records that
+    /// wait are opened for that.
+    pub(super) fn at_boundary(&mut self) -> bool {
+        if self.interrupted {
+            self.interrupted = false;
+            // An error is kept by rustls for the reader.
+            if self.settle(&mut |_| Ok(())).is_err() {
+                return false;
+            }
+        }
+        self.incoming.is_empty() && self.outgoing.is_empty() && !self.tcp_ended && !self.said_goodbye
+    }
+
+    /// The parts: what was decrypted and not read, whether the client has said its goodbye, and the keys' owner.
+    pub(super) fn into_parts(self) -> (Queue, bool, UnbufferedServerConnection) {
+        (self.plaintext, self.peer_closed, self.connection)
     }
 
     /// Does the handshake. Ready when it is done and all that belongs to it, tickets too, is with the kernel.
@@ -217,7 +245,11 @@ impl Session {
             if held >= scratch.len() {
                 return Poll::Ready(Err(tls_error(rustls::Error::PeerSentOversizedRecord)));
             }
-            let received = ready!(poll_tcp_read(tcp, cx, &mut scratch[held..]))?;
+            let mut room = scratch.len() - held;
+            if self.to_boundary {
+                room = room.min(record::missing(&self.incoming));
+            }
+            let received = ready!(poll_tcp_read(tcp, cx, &mut scratch[held..held + room]))?;
             if received == 0 {
                 self.tcp_ended = true;
                 return Poll::Ready(Ok(0));

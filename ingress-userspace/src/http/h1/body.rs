@@ -114,6 +114,11 @@ impl Body {
         self.sent < self.pending.len() || self.relay.as_ref().is_some_and(Way::waits_for_sink)
     }
 
+    /// Whether what is left of it is moved by the kernel, if both ends let it.
+    pub(crate) fn pays(&self) -> bool {
+        matches!((&self.source, self.rungs.splice_from), (Source::Known(left), Some(from)) if *left >= from)
+    }
+
     /// Puts bytes that are framed already before what comes.
     pub(crate) fn begin_with(&mut self, framed: Vec<u8>) {
         self.pending = framed;

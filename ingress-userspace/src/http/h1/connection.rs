@@ -178,7 +178,12 @@ impl Connection {
                     }
                 }
             }
+            if self.stream.should_end() && !self.has_begun() {
+                return Some(Next::Answered { close: true });
+            }
             match self.receive().await {
+                // Its keys can be replaced by another connection only.
+                Ok(Err(_)) if self.stream.should_end() => return Some(Next::Answered { close: true }),
                 // The client has no more requests: it is told that we have no more responses.
                 Ok(Ok(0)) => {
                     self.input_ended = true;
@@ -309,7 +314,7 @@ impl Connection {
         }
         let mut left = LINGER_BYTES;
         let looked = poll_fn(|cx| Poll::Ready(poll_discard(cx, stream, &mut left))).await;
-        let unread = self.input_abandoned || !self.input.is_empty() || left < LINGER_BYTES;
+        let unread = self.input_abandoned || !self.input.is_empty() || left < LINGER_BYTES || stream.deaf();
         // Otherwise nothing has come and nothing will: the close that follows sends the FIN.
         if looked.is_pending() && unread && stream.shut_down().is_ok() {
             // Whether the client stops or the bound does: what matters is that the response had time to arrive.
@@ -331,6 +336,8 @@ impl Connection {
         while self.input.len() < HEAD_READ {
             match ready!(poll_receive(cx, &mut self.stream, &mut self.input)) {
                 Ok(1..) => {}
+                // It is still there, and waits for its response.
+                Err(_) if self.stream.deaf() => return Poll::Pending,
                 Ok(0) | Err(_) => return Poll::Ready(()),
             }
         }

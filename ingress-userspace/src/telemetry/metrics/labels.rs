@@ -132,6 +132,8 @@ pub mod fallback {
     pub const NO_PIPE: &str = "no-pipe";
     /// The cipher suite or the TLS version is not one that the kernel has.
     pub const UNSUPPORTED_CIPHER: &str = "unsupported-cipher";
+    /// A TLS record was on its way when the kernel should have taken the connection over.
+    pub const MID_RECORD: &str = "mid-record";
     /// The kernel refused it for this connection, for another reason.
     pub const REFUSED: &str = "refused";
     /// It was given up in the middle of a transfer, which the next rung finished.
@@ -139,7 +141,7 @@ pub mod fallback {
 
     /// All of them.
     pub(crate) const ALL: &[&str] =
-        &[MAP_FULL, INSERT_REFUSED, NO_PIPE, UNSUPPORTED_CIPHER, REFUSED, GIVEN_UP];
+        &[MAP_FULL, INSERT_REFUSED, NO_PIPE, UNSUPPORTED_CIPHER, MID_RECORD, REFUSED, GIVEN_UP];
 }
 
 /// How an attempt on a backend fails: the kinds of `upstream::AcquireError`, and what happens after a connect.
