@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::{Acceleration, Accelerations, KernelConfig, Switch, Unavailable, Verdict};
 
-/// How long the probes may take together. Each bounds itself to a second; this is for a kernel that hangs.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long the probes may take together. Each bounds itself to two seconds; this is for a kernel that hangs.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A real transfer with throw-away sockets, or why it failed.
 type Probe = fn() -> Result<(), Unavailable>;

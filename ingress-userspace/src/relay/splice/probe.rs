@@ -12,7 +12,7 @@ use crate::kernel::Unavailable;
 use crate::relay::{Budget, End};
 
 /// The bound on the whole probe.
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// A body of several pipes.
 const BODY: usize = 2 << 20;
@@ -100,7 +100,12 @@ fn same(received: &[u8], sent: &[u8]) -> io::Result<()> {
 
 /// Bytes whose place can be told from their value.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+    let mut bytes = vec![0; length];
+    // By words: a start on a busy machine has no time for two million steps.
+    for (place, word) in bytes.chunks_mut(8).zip(1_u64..) {
+        place.copy_from_slice(&word.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[..place.len()]);
+    }
+    bytes
 }
 
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {

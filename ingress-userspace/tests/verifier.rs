@@ -1,0 +1,67 @@
+//! Every program of the embedded eBPF object passes the running kernel's verifier. `cargo xtask vm` asks each of its
+//! kernels, and keeps how many instructions the verifier went through.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{self, ErrorKind, Write as _};
+
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfError};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../src/bpf/penstock.bpf.o");
+
+/// A line that is seen although the test passes: libtest hides what is printed by its own means.
+fn say(line: &str) {
+    io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Whether the user has no right to load programs, or the kernel does not have them: nobody asked the verifier.
+fn nobody_asked(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SkLookup(program) => program.load(),
+        Program::SkMsg(program) => program.load(),
+        Program::SkReuseport(program) => program.load(),
+        Program::SkSkb(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        other => panic!("this test does not know how to load a {:?}", other.prog_type()),
+    }
+}
+
+#[test]
+fn the_verifier_accepts_every_program() {
+    let mut ebpf = match Ebpf::load(OBJECT) {
+        Ok(ebpf) => ebpf,
+        Err(error) => return skipped(&error),
+    };
+    let mut programs = 0;
+    for (name, program) in ebpf.programs_mut() {
+        match load(program) {
+            Ok(()) => {}
+            Err(ProgramError::SyscallError(error)) if nobody_asked(&error) => {
+                return skipped(&EbpfError::ProgramError(error.into()));
+            }
+            Err(error) => panic!("{name} is refused: {error}"),
+        }
+        // The field is as old as Linux 5.16.
+        let count = program.info().unwrap().verified_instruction_count();
+        assert_ne!(count, Some(0), "{name}");
+        say(&format!("VERIFIED: {name} {}", count.unwrap_or_default()));
+        programs += 1;
+    }
+    assert!(programs > 0, "the object has no program");
+}
+
+fn skipped(error: &EbpfError) {
+    assert!(nobody_asked(error), "the object must load on any kernel that has eBPF: {error}");
+    say(&format!("SKIPPED: the_verifier_accepts_every_program: {error}"));
+}
