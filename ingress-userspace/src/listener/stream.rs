@@ -74,14 +74,16 @@ impl ClientStream {
             }
             Switch::Failed(error) => {
                 tracing::warn!(%error, "the kernel refused the keys of a TLS connection, which is closed");
+                return Err(Refused::Socket);
             }
         }
         Ok(())
     }
 
-    /// Says that so many of the next bytes are followed by others at once, which shall share their record.
+    /// Says how many of the next bytes are followed by others at once, which shall share their record. Only the kernel can wait
+    /// for them.
     pub fn hold(&mut self, bytes: usize) {
-        self.held = bytes;
+        self.held = if matches!(self.layer, Layer::Kernel(_)) { bytes } else { 0 };
     }
 
     /// Whether the connection should end with the request in hand.
@@ -174,6 +176,14 @@ impl Duplex for ClientStream {
             Layer::Userspace(_) | Layer::Failed => false,
         };
         may.then_some(&self.tcp)
+    }
+
+    fn kernel_end(&self) -> io::Result<()> {
+        match &self.layer {
+            Layer::Plain => Ok(()),
+            // A goodbye is no data, so that splice(2) stops before it: this is the end of TCP without one.
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn kernel_sink(&self) -> Option<&TcpStream> {

@@ -54,6 +54,11 @@ pub trait Duplex {
         None
     }
 
+    /// What it means that the kernel has found the end of [`kernel_source`](Self::kernel_source): an orderly end, or not.
+    fn kernel_end(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The socket that the kernel may write to in place of `poll_write`, once `poll_flush` is ready. `None` if the bytes
     /// have to pass through userspace.
     fn kernel_sink(&self) -> Option<&TcpStream> {

@@ -274,7 +274,7 @@ impl Stretch {
             let room = self.room(pipe.capacity());
             let filled = tcp.try_io(Interest::READABLE, || pipe.fill(tcp, room));
             match filled {
-                Ok(0) => self.source_ended = true,
+                Ok(0) => self.source_ended = source.kernel_end().is_ok(),
                 Ok(bytes) => {
                     self.took(bytes, room);
                     self.held = Some((pipe, bytes));
@@ -284,7 +284,7 @@ impl Stretch {
             }
             pipes::put(pipe);
             match filled {
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(_) => return Poll::Ready(source.kernel_end().map_err(source_failed)),
                 // The pipe is empty, so it is the socket that has nothing; its readiness is cleared.
                 Err(error) if again(&error) => {}
                 Err(error) if refused(&error) => return refuse(Fallback::Source),

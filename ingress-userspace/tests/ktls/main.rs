@@ -39,7 +39,9 @@ fn skipped(test: &str, reason: &str) {
 /// Whether the kernel has TLS; if not, the test is reported as skipped.
 fn possible(test: &str) -> bool {
     static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
-    match FOUND.get_or_init(|| ktls::probe().map_err(|unavailable| unavailable.to_string())) {
+    match FOUND
+        .get_or_init(|| ktls::probe_within(rig::DEADLINE).map_err(|unavailable| unavailable.to_string()))
+    {
         Ok(()) => true,
         Err(reason) => {
             skipped(test, reason);
@@ -58,7 +60,7 @@ fn rig_1_2() -> Rig {
 
 #[test]
 fn the_probe_says_what_is_missing() {
-    if let Err(unavailable) = ktls::probe() {
+    if let Err(unavailable) = ktls::probe_within(rig::DEADLINE) {
         assert!(!unavailable.reason.is_empty() && !unavailable.remedy.is_empty(), "{unavailable}");
     }
 }

@@ -116,7 +116,7 @@ impl Body {
 
     /// Whether what is left of it is moved by the kernel, if both ends let it.
     pub(crate) fn pays(&self) -> bool {
-        matches!((&self.source, self.rungs.splice_from), (Source::Known(left), Some(from)) if *left >= from)
+        matches!((&self.source, self.rungs.splice_from), (Source::Known(left @ 1..), Some(from)) if *left >= from)
     }
 
     /// Puts bytes that are framed already before what comes.

@@ -72,9 +72,8 @@ fn offload(connection: &mut Connection, upstream: &TcpStream) {
     // The head shares a record with what follows only if that is there: a head must not wait for a slow backend.
     let peeked =
         upstream.try_io(Interest::READABLE, || SockRef::from(upstream).peek(&mut [MaybeUninit::uninit()]));
-    if matches!(peeked, Ok(1..)) {
-        connection.stream.hold(connection.output.len());
-    }
+    let held = if matches!(peeked, Ok(1..)) { connection.output.len() } else { 0 };
+    connection.stream.hold(held);
 }
 
 /// The endpoint has answered, whatever the client did with it.

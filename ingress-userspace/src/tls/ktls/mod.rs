@@ -16,7 +16,7 @@ mod probe;
 mod session;
 mod suite;
 
-pub use probe::probe;
+pub use probe::{probe, probe_within};
 pub use session::KernelSession;
 
 use std::io;

@@ -142,10 +142,15 @@ impl KernelSession {
         self.version() == Version::V1_3 && suite::can_rekey()
     }
 
+    /// How many records were made with the present key, as the kernel counts.
+    pub(super) fn records_made(&self, tcp: &TcpStream) -> io::Result<u64> {
+        sys::records_sent(tcp, &self.shape)
+    }
+
     /// Whether no record may be made with the present key. The estimate is checked against the kernel's number.
     fn exhausted(&self, tcp: &TcpStream) -> bool {
         if self.records.many()
-            && let Ok(made) = sys::records_sent(tcp, &self.shape)
+            && let Ok(made) = self.records_made(tcp)
         {
             self.records.correct(made);
         }
