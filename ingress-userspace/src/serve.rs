@@ -31,6 +31,7 @@ use crate::listener::drain::{self, Drain, Phase};
 use crate::listener::handover::{self, Inherited, Name, Succession};
 use crate::listener::set::{Addresses, ListenerSet};
 use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::memory;
 use crate::sys::rng::SplitMix64;
 use crate::telemetry::metrics::{Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
@@ -42,6 +43,7 @@ const HANDED_OVER_LIMIT: Duration = Duration::from_hours(1);
 
 /// Serves until SIGTERM or SIGINT, or until a successor has taken over, then drains. A second signal ends the drain.
 pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
+    memory::bound();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // Each class decides for its requests, and may change its mind.
     let options = Options::from_env(true).map_err(text)?;

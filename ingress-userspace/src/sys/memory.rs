@@ -2,6 +2,25 @@
 
 #![cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "the allocator is asked by a foreign function"))]
 
+/// What may stay free at the end of an arena: beyond this it goes back to the kernel at once.
+#[cfg(target_env = "gnu")]
+const TRIM_THRESHOLD: libc::c_int = 1 << 20;
+/// What is at least so large has a mapping of its own, which goes back whole. No buffer of a request is: a page of a list of
+/// objects is, and a routing table's hash tables.
+#[cfg(target_env = "gnu")]
+const MMAP_THRESHOLD: libc::c_int = 256 << 10;
+
+/// Fixes the bounds of glibc's allocator, which else raises them to 32 and 64 MiB when large blocks were freed: every thread
+/// that once read objects would keep as much as they took. To be called before other threads begin.
+pub(crate) fn bound() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) may be called at any time; no other thread runs yet that would see the change half done.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    }
+}
+
 /// Gives free memory back to the kernel. glibc keeps what lies between used parts, and reading thousands of objects leaves
 /// much of that: it is done when they were read, and not while requests are served, because other threads that allocate
 /// have to wait for it.
