@@ -4,7 +4,7 @@
 
 /// Version of everything in this crate that both sides must agree on. It stands in the eBPF object, and the loader
 /// refuses an object with another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Section of the object that holds the version alone; the loader makes a read-only map of it.
 pub const ABI_SECTION: &str = ".rodata.abi";
@@ -27,13 +27,33 @@ pub const STEER_RULE_CAPACITY: usize = 1024;
 /// Listening sockets that can be steered to: one per listener and worker on a machine with 128 cores.
 pub const STEER_SOCKET_CAPACITY: usize = 256;
 
+/// The `sk_skb` program that decides about bytes that arrive at a joined socket.
+pub const RELAY_VERDICT: &str = "penstock_splice";
+
+/// The `sk_msg` program that counts bytes that are sent on a joined socket.
+pub const RELAY_ACCOUNT: &str = "penstock_sent";
+
+/// Sockmap of joined sockets; a pair has two neighbouring slots, the client's first.
+pub const RELAY_SOCKETS: &str = "penstock_pairs";
+
+/// Array of [`Side`](crate::relay::Side) by slot, mapped into userspace.
+pub const RELAY_SIDES: &str = "penstock_sides";
+
+/// Hash map from [`Connection`](crate::flow::Connection) to [`Flow`](crate::relay::Flow): which sockets are joined.
+pub const RELAY_FLOWS: &str = "penstock_flows";
+
+/// Sockets that can be joined at once: two for each pair.
+pub const RELAY_CAPACITY: usize = 16384;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_kernel_keeps_whole_names() {
-        for name in [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_COUNTERS] {
+        let steer = [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_COUNTERS];
+        let relay = [RELAY_VERDICT, RELAY_ACCOUNT, RELAY_SOCKETS, RELAY_SIDES, RELAY_FLOWS];
+        for name in steer.into_iter().chain(relay) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
             assert!(
                 name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.'),

@@ -63,6 +63,58 @@ impl FlowKey {
 /// The third word of an IPv4-mapped address, in network order.
 const MAPPED_PREFIX: u32 = 0xffff_u32.to_be();
 
+/// A connection that is open, from the point of view of one of its sockets. IPv4 addresses are IPv4-mapped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// Address of the other end.
+    pub remote: [u8; 16],
+    /// Address of this end.
+    pub local: [u8; 16],
+    /// Port of the other end, in host order.
+    pub remote_port: u16,
+    /// Port of this end, in host order.
+    pub local_port: u16,
+}
+
+const _: () = assert!(size_of::<Connection>() == 36 && align_of::<Connection>() == 2);
+
+impl Connection {
+    /// By the addresses of both ends, as userspace has them.
+    pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
+        let octets = |address: SocketAddr| match address {
+            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped().octets(),
+            SocketAddr::V6(v6) => v6.ip().octets(),
+        };
+        Self {
+            remote: octets(remote),
+            local: octets(local),
+            remote_port: remote.port(),
+            local_port: local.port(),
+        }
+    }
+
+    /// By IPv6 addresses in network order, as the kernel gives them.
+    #[inline]
+    pub const fn v6(remote: [u32; 4], local: [u32; 4], remote_port: u16, local_port: u16) -> Self {
+        Self { remote: bytes(remote), local: bytes(local), remote_port, local_port }
+    }
+
+    /// By IPv4 addresses in network order, as the kernel gives them.
+    #[inline]
+    pub const fn v4(remote: u32, local: u32, remote_port: u16, local_port: u16) -> Self {
+        Self::v6([0, 0, MAPPED_PREFIX, remote], [0, 0, MAPPED_PREFIX, local], remote_port, local_port)
+    }
+}
+
+/// Words in network order as bytes.
+#[inline]
+const fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] =
+        [words[0].to_ne_bytes(), words[1].to_ne_bytes(), words[2].to_ne_bytes(), words[3].to_ne_bytes()];
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+}
+
 /// What happens to connections to one address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +147,21 @@ mod tests {
         assert_eq!(key("192.0.2.1:443").any_address(), key("0.0.0.0:443"));
         assert_eq!(key("[2001:db8::1]:443").any_address(), key("[::]:443"));
         assert_ne!(key("0.0.0.0:443"), key("[::]:443"));
+    }
+
+    #[test]
+    fn the_kernel_and_userspace_name_the_same_connection() {
+        let word = |octets: [u8; 4]| u32::from_ne_bytes(octets);
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let v4 = Connection::v4(word([192, 0, 2, 1]), word([10, 0, 0, 1]), 40000, 443);
+        assert_eq!(v4, Connection::new(address("192.0.2.1:40000"), address("10.0.0.1:443")));
+        assert_eq!(
+            v4,
+            Connection::new(address("[::ffff:192.0.2.1]:40000"), address("[::ffff:10.0.0.1]:443"))
+        );
+        let last = word([0, 0, 0, 1]);
+        let v6 = Connection::v6([word([0x20, 1, 0xd, 0xb8]), 0, 0, last], [0, 0, 0, last], 1, 2);
+        assert_eq!(v6, Connection::new(address("[2001:db8::1]:1"), address("[::1]:2")));
     }
 
     #[test]

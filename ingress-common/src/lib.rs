@@ -8,10 +8,15 @@
 //!  connection ─► sk_lookup program ─► FlowKey ─► STEER_RULES ─► Rule ─► verdict::decide
 //!                                                                          │
 //!                           STEER_COUNTERS ◄── Counters ◄── Pass | Steer ──┘──► STEER_SOCKETS[slot]
+//!
+//!  bytes arrive at a joined socket ─► sk_skb program ─► Connection ─► RELAY_FLOWS ─► Flow ─► relay::judge
+//!                                                                                              │
+//!       RELAY_SIDES, shared with userspace ◄── count ── Pass | TakeBack | Redirect ────────────┘──► RELAY_SOCKETS[peer]
 //! ```
 #![no_std]
 
 pub mod abi;
 pub mod counters;
 pub mod flow;
+pub mod relay;
 pub mod verdict;

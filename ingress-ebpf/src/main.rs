@@ -1,15 +1,21 @@
 //! Penstock's eBPF programs: maps and entry points, nothing else. The decisions are in `ingress-common`.
 #![no_std]
 #![no_main]
+// The target has no atomic read-modify-write operations in `core::sync::atomic`, although the kernel has them (5.12).
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to the kernel's atomic operations")]
 
+mod splice;
 mod steer;
 
-use aya_ebpf::btf_maps::{HashMap, PerCpuArray, SockMap};
-use aya_ebpf::macros::{btf_map, sk_lookup};
-use aya_ebpf::programs::SkLookupContext;
-use ingress_common::abi::{ABI_VERSION, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SockMap};
+use aya_ebpf::macros::{btf_map, sk_lookup, sk_msg, stream_verdict};
+use aya_ebpf::programs::{SkBuffContext, SkLookupContext, SkMsgContext};
+use ingress_common::abi::{ABI_VERSION, RELAY_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY};
 use ingress_common::counters::Counters;
-use ingress_common::flow::{FlowKey, Rule};
+use ingress_common::flow::{Connection, FlowKey, Rule};
+use ingress_common::relay::{Flow, Side};
 
 /// The interface that this object was compiled with; the loader compares it with its own.
 #[unsafe(link_section = ".rodata.abi")]
@@ -32,6 +38,30 @@ static SOCKETS: SockMap<STEER_SOCKET_CAPACITY> = SockMap::new();
 /// Connections by verdict.
 #[btf_map(name = "penstock_count")]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// Joined sockets, a pair in two neighbouring slots.
+#[btf_map(name = "penstock_pairs")]
+static PAIRS: SockMap<RELAY_CAPACITY> = SockMap::new();
+
+/// How the bytes of each joined socket are handed over; userspace has it mapped.
+#[btf_map(name = "penstock_sides")]
+static SIDES: Array<Side, RELAY_CAPACITY, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Which sockets are joined, to whom, and how many bytes were moved.
+#[btf_map(name = "penstock_flows")]
+static FLOWS: HashMap<Connection, Flow, RELAY_CAPACITY> = HashMap::new();
+
+/// Decides about bytes that have arrived at a joined socket.
+#[stream_verdict]
+fn penstock_splice(context: SkBuffContext) -> u32 {
+    splice::verdict(&context)
+}
+
+/// Counts bytes that are sent on a joined socket.
+#[sk_msg]
+fn penstock_sent(context: SkMsgContext) -> u32 {
+    splice::account(&context)
+}
 
 /// Steers a new connection to a listening socket, or leaves it to the kernel.
 #[sk_lookup]

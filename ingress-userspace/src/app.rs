@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 use crate::cli::{Check, Cli, Cluster, Command, Dump, EXIT_REFUSED, Explain};
-use crate::commands::{Objects, check, dump, explain};
+use crate::commands::{Objects, check, doctor, dump, explain};
 use crate::config::Config;
 use crate::control::api::Namespaces;
 use crate::serve;
@@ -26,6 +26,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => run_check(&arguments),
         Command::Explain(arguments) => run_explain(&arguments).map(|text| say(&text)),
         Command::Dump(arguments) => run_dump(&arguments),
+        Command::Doctor(arguments) => {
+            load_config(arguments.config.as_deref()).map(|config| say(&doctor::doctor(&config.kernel)))
+        }
         Command::Version => {
             say(&format!("penstock {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -31,6 +31,8 @@ pub enum Command {
     Explain(Explain),
     /// Print the routing table and all reports as JSON, without any secret.
     Dump(Dump),
+    /// Say what this kernel can do for this process, why it cannot do the rest, and what to change.
+    Doctor(Doctor),
     /// Print the version.
     Version,
 }
@@ -141,6 +143,14 @@ pub struct Explain {
     )]
     pub admin: Vec<SocketAddr>,
     /// Configuration file (YAML), with --manifests or --cluster.
+    #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// `penstock doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Configuration file (YAML): what it switches off is not tried.
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]
     pub config: Option<PathBuf>,
 }

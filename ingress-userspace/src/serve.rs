@@ -69,8 +69,7 @@ async fn serve(
     let published = Arc::new(Published::new());
     let fallback = self_signed(&*clock).map_err(text)?;
     let handshakes = handshakes(&config, &published, &fallback)?;
-    let accelerations = Arc::new(kernel::probe(&config.kernel));
-    accelerations.log();
+    let accelerations = kernel::start(&config.kernel);
     metrics.observe_kernel(&accelerations);
     let (drain, phase) = drain::channel();
     let addresses = Addresses { http: &arguments.http, https: &arguments.https, admin: &arguments.admin };

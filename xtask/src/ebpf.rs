@@ -183,8 +183,8 @@ fn compiler(toolchain: Toolchain) -> Command {
     let mut command = match toolchain {
         Toolchain::Debian => {
             let mut command = Command::new("/usr/bin/cargo");
-            // aya-ebpf uses unstable features of the compiler; the variable allows them for that crate alone.
-            command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "aya_ebpf");
+            // aya-ebpf and the programs use unstable features of the compiler; the variable allows them for those crates alone.
+            command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "aya_ebpf,penstock");
             command
         }
         Toolchain::Nightly => {

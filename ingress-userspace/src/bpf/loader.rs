@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, SockMap};
 use aya::programs::{ProgramError, SkLookup};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use ingress_common::abi;
 use ingress_common::counters::Counters;
 use ingress_common::flow::{FlowKey, Rule};
@@ -15,7 +15,7 @@ use ingress_common::flow::{FlowKey, Rule};
 use super::plain::Plain;
 
 /// The object, aligned as its ELF structures need it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("penstock.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("penstock.bpf.o");
 
 /// Why eBPF cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,17 @@ pub enum BpfError {
     /// The verifier refused the program, or the kernel its attachment.
     #[error("the kernel refused the eBPF program {name}: {0}", name = abi::STEER_PROGRAM)]
     Program(#[from] ProgramError),
+    /// The verifier refused one of the programs that join sockets, or the kernel its attachment.
+    #[error("the kernel refused the eBPF program {name}: {source}")]
+    Refused {
+        /// The program.
+        name: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// A map cannot be mapped into the process.
+    #[error("cannot map an eBPF array into memory: {0}")]
+    Mapping(#[source] io::Error),
     /// An operation on a map failed.
     #[error("eBPF map: {0}")]
     Map(#[from] MapError),
@@ -81,11 +92,13 @@ pub struct Steering {
 impl Steering {
     /// Loads the program and its maps. Until it is attached nothing changes.
     pub fn load() -> Result<Self, BpfError> {
-        let mut ebpf = Ebpf::load(OBJECT)?;
-        let found = Array::<_, u32>::try_from(map(&ebpf, abi::ABI_SECTION)?)?.get(&0, 0)?;
-        if found != abi::ABI_VERSION {
-            return Err(BpfError::Version { found });
+        // What joins sockets has no use here.
+        let mut loader = EbpfLoader::new();
+        for unused in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
+            loader.map_max_entries(unused, 1);
         }
+        let mut ebpf = loader.load(OBJECT)?;
+        check_version(&ebpf)?;
         program(&mut ebpf)?.load()?;
         Ok(Self { ebpf })
     }
@@ -126,6 +139,12 @@ impl Steering {
         let counters = PerCpuArray::<_, Plain<Counters>>::try_from(map(&self.ebpf, abi::STEER_COUNTERS)?)?;
         Ok(counters.get(&0, 0)?.iter().map(|cpu| cpu.0).sum())
     }
+}
+
+/// Refuses an object whose interface is not ours.
+pub(super) fn check_version(ebpf: &Ebpf) -> Result<(), BpfError> {
+    let found = Array::<_, u32>::try_from(map(ebpf, abi::ABI_SECTION)?)?.get(&0, 0)?;
+    if found == abi::ABI_VERSION { Ok(()) } else { Err(BpfError::Version { found }) }
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut SkLookup, BpfError> {

@@ -3,9 +3,13 @@
 //! The object is compiled from `ingress-ebpf` and committed beside this file; `cargo xtask build-ebpf` makes it, and CI
 //! compares it with its sources.
 
+mod element;
+mod joints;
 mod loader;
+mod pins;
 mod plain;
 mod probe;
 
+pub use joints::{End, JoinError, Joints, Pair, Standing};
 pub use loader::{BpfError, Steering};
 pub(crate) use probe::probe_steering;

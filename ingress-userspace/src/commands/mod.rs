@@ -2,6 +2,7 @@
 
 mod certificate;
 pub mod check;
+pub mod doctor;
 pub mod dump;
 pub mod explain;
 mod fetch;

@@ -11,13 +11,16 @@
 
 mod config;
 mod probe;
+mod watch;
 
 pub use config::{KernelConfig, Switch};
 pub use probe::probe;
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::bpf::Joints;
 
 /// Something that the kernel can do in place of userspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,31 @@ impl fmt::Display for Verdict {
             Self::Off => f.write_str("off"),
             Self::Unavailable { reason, remedy } => write!(f, "unavailable: {reason}; {remedy}"),
         }
+    }
+}
+
+/// Probes, says what was found, and looks after what is loaded from then on.
+pub fn start(config: &KernelConfig) -> Arc<Accelerations> {
+    let accelerations = Arc::new(probe(config));
+    accelerations.log();
+    pin(config, &accelerations);
+    watch::watch(&accelerations);
+    accelerations
+}
+
+/// Pins what is loaded where the configuration says, so that `bpftool` finds it by name. It serves as well without.
+fn pin(config: &KernelConfig, accelerations: &Accelerations) {
+    let Some(directory) = &config.pin_directory else { return };
+    if !accelerations.proven(Acceleration::Sockmap) {
+        return;
+    }
+    let pinned = match Joints::of_process() {
+        Ok(joints) => joints.pin(directory),
+        Err(error) => Err(error.to_string()),
+    };
+    match pinned {
+        Ok(()) => tracing::info!(directory = %directory.display(), "eBPF programs and maps are pinned"),
+        Err(reason) => tracing::info!(reason, "eBPF programs and maps are not pinned, and serve without"),
     }
 }
 

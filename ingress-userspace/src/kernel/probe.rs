@@ -12,13 +12,13 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// A real transfer with throw-away sockets, or why it failed.
 type Probe = fn() -> Result<(), Unavailable>;
 
-/// The probe of an acceleration, if this program has the acceleration.
-fn probe_of(which: Acceleration) -> Option<Probe> {
+/// The probe of an acceleration.
+fn probe_of(which: Acceleration) -> Probe {
     match which {
-        Acceleration::Ktls => Some(crate::tls::ktls::probe),
-        Acceleration::Splice => Some(crate::relay::splice::probe),
-        Acceleration::Sockmap => None,
-        Acceleration::Steering => Some(crate::bpf::probe_steering),
+        Acceleration::Ktls => crate::tls::ktls::probe,
+        Acceleration::Splice => crate::relay::splice::probe,
+        Acceleration::Sockmap => crate::relay::sockmap::probe,
+        Acceleration::Steering => crate::bpf::probe_steering,
     }
 }
 
@@ -41,13 +41,7 @@ pub fn probe(config: &KernelConfig) -> Accelerations {
 }
 
 fn start(which: Acceleration) -> Result<mpsc::Receiver<Result<(), Unavailable>>, Verdict> {
-    let Some(probe) = probe_of(which) else {
-        return Err(Err(Unavailable {
-            reason: "this program does not have it".to_owned(),
-            remedy: "use a newer version".to_owned(),
-        })
-        .into());
-    };
+    let probe = probe_of(which);
     let (done, outcome) = mpsc::sync_channel(1);
     let name = format!("probe-{}", which.as_str());
     let spawned = thread::Builder::new().name(name).spawn(move || {

@@ -2,7 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use super::{Begin, Budget, Duplex, End, OneWay, Spliced};
+use super::{Begin, Budget, Duplex, End, OneWay, Redirected, Spliced};
+use crate::bpf::Joints;
 use crate::kernel::Acceleration;
 use crate::telemetry::WorkerMetrics;
 use crate::telemetry::metrics::{Rung, TransferKind};
@@ -12,11 +13,13 @@ use crate::telemetry::metrics::{Rung, TransferKind};
 pub struct Rungs {
     /// The least number of bytes for which a body is spliced; `None` if nothing is.
     pub splice_from: Option<u64>,
+    /// What joins the sockets of tunnels, if anything does.
+    pub sockmap: Option<&'static Joints>,
 }
 
 impl Rungs {
     /// The copy only, which works everywhere.
-    pub const COPY: Self = Self { splice_from: None };
+    pub const COPY: Self = Self { splice_from: None, sockmap: None };
 
     /// The way of `length` bytes from `source` to `sink`.
     pub fn body<S: Duplex, T: Duplex>(self, length: u64, source: &S, sink: &T) -> Way {
@@ -47,6 +50,8 @@ pub enum Way {
     Copy(OneWay),
     /// By splice(2), where that pays.
     Splice(Box<Spliced>),
+    /// By the sockmap.
+    Sockmap(Box<Redirected>),
 }
 
 impl Way {
@@ -61,6 +66,7 @@ impl Way {
         match self {
             Self::Copy(copy) => copy.poll(cx, source, sink, progress),
             Self::Splice(spliced) => spliced.poll(cx, source, sink, progress),
+            Self::Sockmap(redirected) => redirected.poll(cx, source, sink, progress),
         }
     }
 
@@ -69,6 +75,7 @@ impl Way {
         match self {
             Self::Copy(copy) => copy.moved(),
             Self::Splice(spliced) => spliced.moved(),
+            Self::Sockmap(redirected) => redirected.moved(),
         }
     }
 
@@ -77,6 +84,7 @@ impl Way {
         match self {
             Self::Copy(copy) => copy.waits_for_sink(),
             Self::Splice(spliced) => spliced.waits_for_sink(),
+            Self::Sockmap(redirected) => redirected.waits_for_sink(),
         }
     }
 
@@ -85,7 +93,11 @@ impl Way {
         let by_kernel = self.by_kernel();
         metrics.relay_transfer(self.rung(), kind);
         metrics.relay_bytes(Rung::Copy, self.moved() - by_kernel);
-        metrics.relay_bytes(Rung::Splice, by_kernel);
+        metrics.relay_bytes(self.rung(), by_kernel);
+        if let Self::Sockmap(redirected) = self {
+            let (flushes, credits) = redirected.waits();
+            metrics.relay_waits(flushes, credits);
+        }
         if let Self::Splice(spliced) = self
             && let Some(fallback) = spliced.fallback()
         {
@@ -98,6 +110,7 @@ impl Way {
         match self {
             Self::Copy(_) => 0,
             Self::Splice(spliced) => spliced.by_kernel(),
+            Self::Sockmap(redirected) => redirected.by_kernel(),
         }
     }
 
@@ -106,6 +119,7 @@ impl Way {
         match self {
             Self::Copy(_) => Rung::Copy,
             Self::Splice(_) => Rung::Splice,
+            Self::Sockmap(_) => Rung::Sockmap,
         }
     }
 }

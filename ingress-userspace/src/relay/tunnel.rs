@@ -1,9 +1,17 @@
 //! Two directions at once: upgraded connections (WebSocket) until both sides have ended.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use super::{Duplex, End, Rungs, Way};
+use tokio::net::TcpStream;
+
+use super::sockmap::{self, Joined};
+use super::{Budget, Duplex, End, Redirected, Rungs, Way};
+use crate::bpf;
+use crate::telemetry::metrics::fallback;
+use crate::worker::timers::{Bound, Timer};
 
 /// Why a tunnel ended.
 #[derive(Debug)]
@@ -21,6 +29,8 @@ pub enum TunnelEnd {
 pub struct Tunnel {
     up: Direction,
     down: Direction,
+    /// Why the sockets were not joined, although they should have been.
+    fallback: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -80,10 +90,46 @@ impl Tunnel {
         (client, from_client): (&C, &[u8]),
         (backend, from_backend): (&B, &[u8]),
     ) -> Self {
-        Self {
+        let by_others = |from_client: &[u8], from_backend: &[u8], fallback| Self {
             up: Direction::new(rungs.tunnel(from_client, client, backend)),
             down: Direction::new(rungs.tunnel(from_backend, backend, client)),
+            fallback,
+        };
+        let (Some(joints), Some(one), Some(other)) = (rungs.sockmap, socket(client), socket(backend)) else {
+            return by_others(from_client, from_backend, None);
+        };
+        match sockmap::join(joints, (one, from_client), (other, from_backend)) {
+            Ok(joined) => Self::joined(joined),
+            Err((error, from_client, from_backend)) => {
+                by_others(&from_client, &from_backend, Some(sockmap::reason(&error)))
+            }
         }
+    }
+
+    fn joined(joined: Joined) -> Self {
+        let Joined { pair, from_client, from_backend } = joined;
+        let way = |source, buffered| {
+            let redirected = Redirected::new(Rc::clone(&pair), source, Budget::UntilClose, buffered);
+            Direction::new(Way::Sockmap(Box::new(redirected)))
+        };
+        let up = way(bpf::End::Client, from_client);
+        let down = way(bpf::End::Backend, from_backend);
+        let fallback = (!pair.usable()).then_some(fallback::INSERT_REFUSED);
+        Self { up, down, fallback }
+    }
+
+    /// Why the sockets were not joined, although they should have been.
+    pub fn fallback(&self) -> Option<&'static str> {
+        self.fallback
+    }
+
+    /// Whether bytes have moved since it was last asked, although nobody was told: the kernel moves them without a word.
+    pub fn progressed(&mut self) -> bool {
+        let moved = |direction: &mut Direction| match &mut direction.way {
+            Way::Sockmap(redirected) => redirected.progressed(),
+            Way::Copy(_) | Way::Splice(_) => false,
+        };
+        moved(&mut self.up) | moved(&mut self.down)
     }
 
     /// Bytes moved to the backend and to the client.
@@ -94,6 +140,25 @@ impl Tunnel {
     /// The ways to the backend and to the client.
     pub fn ways(&self) -> [&Way; 2] {
         [&self.up.way, &self.down.way]
+    }
+
+    /// Goes on until both directions have ended, one has failed, a bound is reached, or nothing has moved for `idle`.
+    pub(crate) async fn run<C: Duplex, B: Duplex>(
+        &mut self,
+        timer: &Timer,
+        now: impl Fn() -> Instant,
+        idle: Duration,
+        client: &mut C,
+        backend: &mut B,
+    ) -> Result<TunnelEnd, Bound> {
+        timer.set(Bound::Idle, now(), idle);
+        loop {
+            let progress = |_| timer.set(Bound::Idle, now(), idle);
+            match timer.bound(|cx| self.poll(cx, client, backend, progress)).await {
+                Err(Bound::Idle) if self.progressed() => timer.set(Bound::Idle, now(), idle),
+                end => return end,
+            }
+        }
     }
 
     /// Goes on until both directions have ended, one has failed, or no socket is ready.
@@ -119,4 +184,9 @@ impl Tunnel {
             _ => Poll::Pending,
         }
     }
+}
+
+/// The socket of an end through which bytes go both ways as they are.
+fn socket<D: Duplex>(end: &D) -> Option<&TcpStream> {
+    end.kernel_source().and_then(|_| end.kernel_sink())
 }

@@ -1,6 +1,6 @@
-//! Memory of the process.
+//! Memory of the process, and when others see it.
 
-#![cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "the allocator is asked by a foreign function"))]
+#![expect(unsafe_code, reason = "malloc_trim and membarrier are foreign functions")]
 
 /// What may stay free at the end of an arena: beyond this it goes back to the kernel at once.
 #[cfg(target_env = "gnu")]
@@ -30,4 +30,13 @@ pub(crate) fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Waits until everything that the kernel was running in RCU read sections, eBPF programs for instance, has ended. Returns
+/// whether it could.
+pub(crate) fn grace_period() -> bool {
+    // linux/membarrier.h: MEMBARRIER_CMD_GLOBAL.
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) == 0 }
 }

@@ -6,3 +6,4 @@ pub(crate) mod ktls;
 pub(crate) mod memory;
 pub mod rng;
 pub mod splice;
+pub(crate) mod tcp;

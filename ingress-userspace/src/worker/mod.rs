@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::bpf::Joints;
 use crate::control::Published;
 use crate::kernel::{Acceleration, Accelerations};
 use crate::listener::accept;
@@ -140,7 +141,11 @@ impl Worker {
     pub fn rungs(&self) -> Rungs {
         let kernel = &self.shared.accelerations;
         let splice = kernel.proven(Acceleration::Splice);
-        Rungs { splice_from: splice.then_some(kernel.thresholds().splice_body) }
+        let sockmap = kernel.proven(Acceleration::Sockmap);
+        Rungs {
+            splice_from: splice.then_some(kernel.thresholds().splice_body),
+            sockmap: if sockmap { Joints::of_process().ok() } else { None },
+        }
     }
 
     /// Monotonic time.

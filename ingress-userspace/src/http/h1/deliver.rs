@@ -195,14 +195,15 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     let idle = connection.class.settings.timeouts.idle;
     let now = worker.now();
     timer.set_total(now, std::time::Duration::ZERO);
-    timer.set(Bound::Idle, now, idle);
     let upstream = lease.stream();
     let input = std::mem::take(&mut connection.input);
     let stream = &mut connection.stream;
     let mut tunnel = Tunnel::new(worker.rungs(), (stream, &input), (upstream, early));
     drop(input);
-    let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
-    let end = timer.bound(|cx| tunnel.poll(cx, stream, upstream, progress)).await;
+    let end = tunnel.run(&timer, || worker.now(), idle, stream, upstream).await;
+    if let Some(reason) = tunnel.fallback() {
+        worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
+    }
     (tally.bytes_in, tally.bytes_out) = tunnel.moved();
     for way in tunnel.ways() {
         way.count(&worker.metrics, TransferKind::Tunnel);

@@ -121,6 +121,7 @@ impl Reader {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and never kept")]
 enum Step {
     /// So many bytes were used for interim responses.
     Incomplete(usize),

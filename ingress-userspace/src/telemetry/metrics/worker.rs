@@ -200,13 +200,10 @@ impl WorkerMetrics {
         self.counters.relay.fallbacks[acceleration as usize].add(reason);
     }
 
-    /// Userspace waited until what the kernel had taken was with the receiver's TCP.
-    pub fn relay_flush_waited(&self) {
-        self.counters.relay.flushes.add(1);
-    }
-
-    /// The kernel held as much for a slow receiver as it may, and userspace took over.
-    pub fn relay_credit_exhausted(&self) {
-        self.counters.relay.credits.add(1);
+    /// So many times userspace waited until what the kernel had taken was with the receiver's TCP, and the kernel held as
+    /// much for a slow receiver as it may.
+    pub fn relay_waits(&self, flushes: u64, credits: u64) {
+        self.counters.relay.flushes.add(flushes);
+        self.counters.relay.credits.add(credits);
     }
 }

@@ -1,0 +1,340 @@
+//! Joins the two sockets of a tunnel in the kernel: the programs, their maps, and the slots.
+//!
+//! A slot is used again only when no program can still be at work for the pair that had it: see [`Joints::sweep`].
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use aya::maps::{Map, MapData, MapError, SockMap};
+use aya::programs::{SkMsg, SkSkb};
+use aya::{Ebpf, EbpfLoader};
+use ingress_common::abi;
+use ingress_common::flow::Connection;
+use ingress_common::relay::{Flow, GO, LEASE, Reason, SEEN, Side};
+use tokio::net::TcpStream;
+
+use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT, attached, delete, update};
+use super::loader::{BpfError, OBJECT, check_version};
+use super::pins::Pins;
+
+/// Pairs that can be joined at once.
+const PAIRS: usize = abi::RELAY_CAPACITY / 2;
+
+/// [`Side`] as userspace and the programs share it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct SharedSide {
+    word: AtomicU64,
+    limit: AtomicU64,
+    from: AtomicU64,
+    sent_from: AtomicU64,
+    stop: AtomicU64,
+    reason: AtomicU64,
+    sent: AtomicU64,
+    reserved: AtomicU64,
+}
+
+const _: () = assert!(size_of::<SharedSide>() == size_of::<Side>());
+
+/// Which of the two sockets of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client's.
+    Client = 0,
+    /// The backend's.
+    Backend = 1,
+}
+
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+}
+
+/// Why two sockets could not be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// All slots are taken.
+    #[error("all {PAIRS} slots are taken")]
+    Full,
+    /// The kernel refused a socket.
+    #[error("the kernel refused the socket: {0}")]
+    Refused(#[from] io::Error),
+}
+
+/// The programs and maps by which sockets are joined. There is one for the process.
+#[derive(Debug)]
+pub struct Joints {
+    /// Keeps the programs attached. Taken out to give them up.
+    ebpf: Mutex<Option<Ebpf>>,
+    sockets: MapData,
+    flows: MapData,
+    sides_map: MapData,
+    sides: Mapped<SharedSide>,
+    pins: OnceLock<Pins>,
+    /// A bit for each pair of slots that is taken.
+    taken: Box<[AtomicU64]>,
+    /// Pairs that are separated; a program may still be at work for them.
+    resting: Mutex<Vec<u32>>,
+}
+
+/// The process has one.
+impl PartialEq for Joints {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Joints {}
+
+static JOINTS: OnceLock<Result<Joints, BpfError>> = OnceLock::new();
+
+impl Joints {
+    /// Those of the process, loaded by the first who asks.
+    pub fn of_process() -> Result<&'static Self, &'static BpfError> {
+        JOINTS.get_or_init(Self::load).as_ref()
+    }
+
+    fn load() -> Result<Self, BpfError> {
+        // What steering has of its own is not made a second time.
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries(abi::STEER_RULES, 1).map_max_entries(abi::STEER_SOCKETS, 1);
+        let mut ebpf = loader.load(OBJECT)?;
+        check_version(&ebpf)?;
+        attach(&mut ebpf)?;
+        let sockets = take(&mut ebpf, abi::RELAY_SOCKETS)?;
+        let flows = take(&mut ebpf, abi::RELAY_FLOWS)?;
+        let array = take(&mut ebpf, abi::RELAY_SIDES)?;
+        let sides = Mapped::new(array.fd(), abi::RELAY_CAPACITY).map_err(BpfError::Mapping)?;
+        Ok(Self {
+            ebpf: Mutex::new(Some(ebpf)),
+            sockets,
+            flows,
+            sides_map: array,
+            sides,
+            pins: OnceLock::new(),
+            taken: (0..PAIRS / 64).map(|_| AtomicU64::new(0)).collect(),
+            resting: Mutex::default(),
+        })
+    }
+
+    /// Joins two sockets. Nothing that has arrived at them may be unread; from here on everything passes to userspace, until
+    /// [`Pair::hand_over`]. If only one could be joined, it stays so, but nothing is handed over.
+    pub fn join(&'static self, client: &TcpStream, backend: &TcpStream) -> Result<Pair, JoinError> {
+        let connections = [connection(client)?, connection(backend)?];
+        let slot = self.claim().ok_or(JoinError::Full)?;
+        let mut pair = Pair { joints: self, slot, connections, listed: [false; 2], usable: false };
+        for (end, peer) in [(End::Client, End::Backend), (End::Backend, End::Client)] {
+            pair.side(end).reset();
+            let [own, other] = [end, peer].map(|end| &connections[end as usize]);
+            let flow = Flow { bytes: 0, slot: pair.slot_of(end), peer: *other };
+            update(self.flows.fd(), own, &flow, BPF_NOEXIST)?;
+            pair.listed[end as usize] = true;
+        }
+        update(self.sockets.fd(), &pair.slot_of(End::Client), &descriptor(client), BPF_NOEXIST)?;
+        // If the backend's is refused, the client's stays: what it has sent meanwhile lies with the map's part of its socket,
+        // and would be lost by a deletion.
+        let backend =
+            update(self.sockets.fd(), &pair.slot_of(End::Backend), &descriptor(backend), BPF_NOEXIST);
+        pair.usable = backend.is_ok();
+        Ok(pair)
+    }
+
+    /// Takes a free pair of slots.
+    fn claim(&self) -> Option<u32> {
+        for (at, word) in self.taken.iter().enumerate() {
+            let mut now = word.load(Ordering::Relaxed);
+            while now != u64::MAX {
+                let bit = (!now).trailing_zeros();
+                now = word.fetch_or(1 << bit, Ordering::Acquire);
+                if now & (1 << bit) == 0 {
+                    return Some((at as u32 * 64 + bit) * 2);
+                }
+            }
+        }
+        None
+    }
+
+    /// Frees the slots of pairs that were separated. A program that had looked such a pair up before could still redirect
+    /// to its slot: after a grace period of RCU, in which programs run, none can. May block for some milliseconds.
+    pub fn sweep(&self) {
+        let rested = std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
+        if rested.is_empty() || !crate::sys::memory::grace_period() {
+            self.resting.lock().unwrap_or_else(PoisonError::into_inner).extend(rested);
+            return;
+        }
+        for slot in rested {
+            let pair = slot / 2;
+            self.taken[pair as usize / 64].fetch_and(!(1 << (pair % 64)), Ordering::Release);
+        }
+    }
+
+    /// Pins programs and maps by their names into a directory of a bpffs, in place of those of an earlier process.
+    pub fn pin(&self, directory: &Path) -> Result<(), String> {
+        let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ebpf) = &mut *ebpf else { return Ok(()) };
+        let mut pins = Pins::new(directory)?;
+        for name in [abi::RELAY_VERDICT, abi::RELAY_ACCOUNT] {
+            let program = ebpf.program_mut(name).ok_or_else(|| BpfError::Missing(name).to_string())?;
+            pins.add(name, |path| program.pin(path))?;
+        }
+        let maps = [
+            (abi::RELAY_SOCKETS, &self.sockets),
+            (abi::RELAY_FLOWS, &self.flows),
+            (abi::RELAY_SIDES, &self.sides_map),
+        ];
+        for (name, map) in maps {
+            pins.add(name, |path| map.pin(path))?;
+        }
+        let _ = self.pins.set(pins);
+        Ok(())
+    }
+
+    /// Whether the programs are still attached and pinned; if not, what is gone.
+    pub fn look(&self) -> Result<(), String> {
+        for (name, kind) in
+            [(abi::RELAY_VERDICT, SK_SKB_STREAM_VERDICT), (abi::RELAY_ACCOUNT, SK_MSG_VERDICT)]
+        {
+            if matches!(attached(self.sockets.fd(), kind), Ok(false)) {
+                return Err(format!("somebody has detached the program {name}"));
+            }
+        }
+        self.pins.get().map_or(Ok(()), Pins::look)
+    }
+
+    /// Detaches the programs: what is joined stays so, and nothing is joined any more.
+    pub fn give_up(&self) {
+        drop(self.ebpf.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Attaches both programs to the sockmap.
+fn attach(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    let sockets = ebpf.map(abi::RELAY_SOCKETS).ok_or(BpfError::Missing(abi::RELAY_SOCKETS))?;
+    let sockets = SockMap::try_from(sockets)?.fd().try_clone().map_err(MapError::from)?;
+    let verdict = ebpf.program_mut(abi::RELAY_VERDICT).ok_or(BpfError::Missing(abi::RELAY_VERDICT))?;
+    let refused = |name| move |source| BpfError::Refused { name, source };
+    let verdict: &mut SkSkb = verdict.try_into()?;
+    verdict.load().map_err(refused(abi::RELAY_VERDICT))?;
+    verdict.attach(&sockets).map_err(refused(abi::RELAY_VERDICT))?;
+    let account = ebpf.program_mut(abi::RELAY_ACCOUNT).ok_or(BpfError::Missing(abi::RELAY_ACCOUNT))?;
+    let account: &mut SkMsg = account.try_into()?;
+    account.load().map_err(refused(abi::RELAY_ACCOUNT))?;
+    account.attach(&sockets).map_err(refused(abi::RELAY_ACCOUNT))?;
+    Ok(())
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
+    match ebpf.take_map(name) {
+        Some(Map::SockMap(data) | Map::HashMap(data) | Map::Array(data)) => Ok(data),
+        _ => Err(BpfError::Missing(name)),
+    }
+}
+
+fn connection(socket: &TcpStream) -> io::Result<Connection> {
+    Ok(Connection::new(socket.peer_addr()?, socket.local_addr()?))
+}
+
+fn descriptor(socket: &TcpStream) -> i32 {
+    std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd())
+}
+
+impl SharedSide {
+    fn reset(&self) {
+        for value in
+            [&self.limit, &self.from, &self.sent_from, &self.stop, &self.reason, &self.sent, &self.word]
+        {
+            value.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How the kernel's part stands in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It redirects; so many bytes so far since it was handed over.
+    Redirecting(u64),
+    /// It has ended redirecting after so many bytes, and passes what follows.
+    Ended(u64, Option<Reason>),
+}
+
+/// Two joined sockets. Dropping it separates them, after which what was passed and not read is lost: it is meant to happen
+/// when both have ended, or are to be closed.
+#[derive(Debug)]
+pub struct Pair {
+    joints: &'static Joints,
+    /// The client's slot; the backend's is the next.
+    slot: u32,
+    connections: [Connection; 2],
+    /// Whether the flows' map has them from us.
+    listed: [bool; 2],
+    /// Whether both are joined.
+    usable: bool,
+}
+
+impl Pair {
+    /// Whether both sockets are joined.
+    pub fn usable(&self) -> bool {
+        self.usable
+    }
+
+    fn slot_of(&self, end: End) -> u32 {
+        self.slot + end as u32
+    }
+
+    fn side(&self, end: End) -> &SharedSide {
+        self.joints.sides.get(self.slot_of(end))
+    }
+
+    /// Lets the kernel redirect what arrives at `end`, at most about `budget` bytes. It succeeds only if userspace has read,
+    /// or the kernel redirected, all `accounted` bytes that have arrived since the sockets were joined. Everything that
+    /// userspace wrote to the other end must be with its TCP.
+    pub fn hand_over(&self, end: End, accounted: u64, budget: u64) -> bool {
+        let side = self.side(end);
+        side.limit.store(accounted.saturating_add(budget.min(LEASE)), Ordering::Relaxed);
+        side.from.store(accounted, Ordering::Relaxed);
+        side.sent_from.store(self.side(end.other()).sent.load(Ordering::Relaxed), Ordering::Relaxed);
+        side.word.compare_exchange(accounted, accounted | GO, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Bytes that have arrived at `end` since the sockets were joined.
+    pub fn seen(&self, end: End) -> u64 {
+        self.side(end).word.load(Ordering::Acquire) & SEEN
+    }
+
+    /// How it stands with what arrives at `end`, once it was handed over.
+    pub fn standing(&self, end: End) -> Standing {
+        let side = self.side(end);
+        let word = side.word.load(Ordering::Acquire);
+        let from = side.from.load(Ordering::Relaxed);
+        if word & GO != 0 {
+            return Standing::Redirecting((word & SEEN).wrapping_sub(from));
+        }
+        let reason = match side.reason.load(Ordering::Relaxed) {
+            1 => Some(Reason::Limit),
+            2 => Some(Reason::Credit),
+            3 => Some(Reason::Peer),
+            _ => None,
+        };
+        Standing::Ended(side.stop.load(Ordering::Relaxed).wrapping_sub(from), reason)
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for end in [End::Client, End::Backend] {
+            if self.listed[end as usize] {
+                let _ = delete(self.joints.flows.fd(), &self.connections[end as usize]);
+            }
+            // Of a socket that is closed, the kernel has emptied the slot already.
+            let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
+        }
+        self.joints.resting.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+    }
+}

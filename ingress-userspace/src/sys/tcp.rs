@@ -1,0 +1,94 @@
+//! What only the kernel knows about a TCP connection: how much it was given, how much it holds.
+#![expect(unsafe_code, reason = "getsockopt, setsockopt and ioctl are foreign functions")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+/// Offset of `tcpi_bytes_acked` in `struct tcp_info` (linux/tcp.h, since 4.1): eight bytes, 24 words, two rates.
+const BYTES_ACKED: usize = 8 + 24 * 4 + 2 * 8;
+
+/// The state of a connection that is gone (net/tcp_states.h).
+const TCP_CLOSE: u8 = 7;
+
+/// How often the counts are read until they agree.
+const TRIES: usize = 100;
+
+/// Bytes that were acknowledged, or an error if the connection is gone.
+fn acknowledged(socket: &impl AsFd) -> io::Result<u64> {
+    let mut info = [0_u8; BYTES_ACKED + 8];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to the buffer.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if info[0] == TCP_CLOSE {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    let bytes = info.last_chunk().copied().unwrap_or_default();
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Bytes that were given to the connection and are not acknowledged (SIOCOUTQ).
+fn outstanding(socket: &impl AsFd) -> io::Result<u64> {
+    queue(socket, libc::TIOCOUTQ)
+}
+
+/// Bytes that have arrived and were not read (SIOCINQ).
+pub(crate) fn unread(socket: &impl AsFd) -> io::Result<u64> {
+    queue(socket, libc::FIONREAD)
+}
+
+fn queue(socket: &impl AsFd, request: libc::Ioctl) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the request writes one int.
+    if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), request, &raw mut bytes) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or_default())
+}
+
+/// Bytes that the connection was given for sending, counted from somewhere: only differences mean something. Exact while
+/// nobody writes. An error means that the connection is gone.
+pub(crate) fn written(socket: &impl AsFd) -> io::Result<u64> {
+    let mut before = acknowledged(socket)?;
+    for _ in 0..TRIES {
+        let outstanding = outstanding(socket)?;
+        let after = acknowledged(socket)?;
+        if after == before {
+            return Ok(before + outstanding);
+        }
+        before = after;
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// The same while others write: never too much. What is acknowledged between the two looks is missing.
+pub(crate) fn written_at_least(socket: &impl AsFd) -> io::Result<u64> {
+    let acknowledged = acknowledged(socket)?;
+    Ok(acknowledged + outstanding(socket)?)
+}
+
+/// Makes the kernel look at what has arrived already, as if it came now.
+pub(crate) fn look_again(socket: &impl AsFd) -> io::Result<()> {
+    let one: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the kernel reads one int.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const one).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

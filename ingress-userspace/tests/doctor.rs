@@ -1,0 +1,96 @@
+//! `penstock doctor` as root, without capabilities, and without a bpffs: it reports, and never fails.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+const PENSTOCK: &str = env!("CARGO_BIN_EXE_penstock");
+
+/// The user and group «nobody» of all distributions.
+const NOBODY: u32 = 65534;
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The state of an item of the report.
+fn state<'a>(report: &'a str, item: &str) -> &'a str {
+    let line = report.lines().find(|line| line.split_whitespace().next() == Some(item));
+    line.unwrap_or_else(|| panic!("no {item} in:\n{report}")).split_whitespace().nth(1).unwrap()
+}
+
+#[test]
+fn it_reports_kernel_capabilities_and_every_acceleration() {
+    let report = run(Command::new(PENSTOCK).arg("doctor"));
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(state(&report, "release"), release.trim());
+    for item in ["BTF", "bpffs", "tls", "CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_RESOURCE", "net.core.somaxconn"]
+    {
+        state(&report, item);
+    }
+    for acceleration in ["ktls", "splice", "sockmap", "steering"] {
+        let state = state(&report, acceleration);
+        assert!(["proven", "unavailable"].contains(&state), "{acceleration}: {state}");
+    }
+    assert_eq!(report.matches("unavailable").count(), report.matches("to change it: ").count(), "{report}");
+}
+
+#[test]
+fn what_the_configuration_switches_off_is_off() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "kernel:\n  ktls: off\n  splice: off\n  sockmap: off\n  steering: off\n")
+        .unwrap();
+    let report = run(Command::new(PENSTOCK).arg("doctor").arg("--config").arg(file.path()));
+    for acceleration in ["ktls", "splice", "sockmap", "steering"] {
+        assert_eq!(state(&report, acceleration), "off", "{report}");
+    }
+}
+
+#[test]
+fn without_capabilities_it_names_those_that_are_missing() {
+    // The program may lie where only its owner can reach it: it is started from an open directory.
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("penstock");
+    std::fs::copy(PENSTOCK, &copy).unwrap();
+    open_to_all(directory.path());
+    let mut command = Command::new(&copy);
+    command.arg("doctor");
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let report = run(&mut command);
+    assert_eq!(state(&report, "CAP_BPF"), "no");
+    for acceleration in ["sockmap", "steering"] {
+        assert_eq!(state(&report, acceleration), "unavailable", "{report}");
+    }
+    assert!(report.contains("CAP_BPF and CAP_NET_ADMIN"), "{report}");
+}
+
+#[test]
+fn without_a_bpffs_it_says_how_to_mount_one() {
+    if !is_root() {
+        std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"SKIPPED: without_a_bpffs_it_says_how_to_mount_one: it takes root to unmount\n",
+        )
+        .unwrap();
+        return;
+    }
+    let script = "umount -a -t bpf 2>/dev/null; exec \"$0\" doctor";
+    let mut command = Command::new("unshare");
+    let report = run(command.args(["--mount", "--", "sh", "-c", script, PENSTOCK]));
+    assert_eq!(state(&report, "bpffs"), "no", "{report}");
+    assert!(report.contains("mount -t bpf"), "{report}");
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+fn open_to_all(directory: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
