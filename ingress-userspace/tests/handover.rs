@@ -160,7 +160,9 @@ impl Load {
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
             let took = begin.elapsed();
             self.stop.store(true, Ordering::Relaxed);
-            clients.into_iter().for_each(|client| client.join().unwrap());
+            for client in clients {
+                client.join().unwrap();
+            }
             done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let served = self.served.load(Ordering::Relaxed);
             println!("{served} requests in {took:?}, none failed, over {HANDOVERS} handovers");
