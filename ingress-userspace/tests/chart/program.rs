@@ -1,6 +1,7 @@
 //! The built program as the pods of the chart run it: with the arguments, the environment, the configuration and the
 //! account that the chart has rendered. The rights that ship are the rights under test.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -18,9 +19,27 @@ pub(crate) struct PodName<'a> {
     pub(crate) name: &'a str,
 }
 
-/// Starts the program as the kubelet would, but on free ports of loopback.
+/// Starts the program as the kubelet would, but on free ports of loopback, and with a kubeconfig of the account.
 #[track_caller]
 pub(crate) fn start(kube: &Kube, kubeconfig: &Path, release: &str, pod: &PodName<'_>) -> Penstock {
+    Penstock::start_unready_against(kubeconfig, &options(kube, release, pod))
+}
+
+/// The same with the files of the account, which are in this directory, and the address of the API server.
+#[track_caller]
+pub(crate) fn start_in_pod(
+    kube: &Kube,
+    account: &Path,
+    server: SocketAddr,
+    release: &str,
+    pod: &PodName<'_>,
+) -> Penstock {
+    Penstock::start_in_pod(account, server, &options(kube, release, pod))
+}
+
+/// What the chart has rendered.
+#[track_caller]
+fn options(kube: &Kube, release: &str, pod: &PodName<'_>) -> Options {
     let name = format!("{release}-penstock");
     let daemon_set = block_on(kube.api::<DaemonSet>(pod.namespace).get(&name)).unwrap();
     let config = block_on(kube.api::<ConfigMap>(pod.namespace).get(&name)).unwrap();
@@ -32,7 +51,7 @@ pub(crate) fn start(kube: &Kube, kubeconfig: &Path, release: &str, pod: &PodName
         ["--http=[::]:8080", "--https=[::]:8443", "--admin=[::]:9090", "--config=/etc/penstock/config.yaml"]
     );
     assert_eq!(here[0], "serve");
-    let options = Options {
+    Options {
         config: config.data.and_then(|mut files| files.remove("config.yaml")),
         arguments: here[1..].to_vec(),
         environment: container
@@ -42,8 +61,7 @@ pub(crate) fn start(kube: &Kube, kubeconfig: &Path, release: &str, pod: &PodName
             .map(|variable| (variable.name.clone(), value(variable, pod)))
             .collect(),
         ..Options::default()
-    };
-    Penstock::start_unready_against(kubeconfig, &options)
+    }
 }
 
 /// Whether an argument means outside of the pod what it means inside: ports and files are others.

@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{ListParams, PostParams};
 use serde_json::Value;
 
-use crate::program::{PodName, make_pod, start};
+use crate::program::{PodName, make_pod, start, start_in_pod};
 use crate::release::Release;
 use crate::rights::Account;
 use crate::support::api;
@@ -17,6 +17,7 @@ use crate::support::backend::RawBackend;
 use crate::support::client::Client;
 use crate::support::cluster::{Kube, block_on};
 use crate::support::manifests::{self, Manifests};
+use crate::support::peer::skipped;
 use crate::support::process::Penstock;
 
 const POD: &str = "rel-penstock-one";
@@ -86,6 +87,35 @@ fn an_installed_release_serves_and_reports() {
     install(&release, &[]);
     let web = release.kube.namespace("web");
     serves_and_reports(&release, &web);
+}
+
+#[test]
+fn the_account_of_a_pod_is_found_and_suffices() {
+    const TEST: &str = "the_account_of_a_pod_is_found_and_suffices";
+    let Some(release) = Release::new(TEST, "in-pod") else { return };
+    if !rustix::process::geteuid().is_root() {
+        return skipped(TEST, "only root can make the place of a pod's ServiceAccount");
+    }
+    install(&release, &[]);
+    let web = release.kube.namespace("web");
+    let site = Site::make(&release.kube, &web, release.class);
+    let account = tempfile::tempdir().unwrap();
+    let token = release.cluster.token(&release.namespace, "rel-penstock").unwrap();
+    for (name, text) in [
+        ("token", token.as_str()),
+        ("ca.crt", release.cluster.authority()),
+        ("namespace", release.namespace.as_str()),
+    ] {
+        std::fs::write(account.path().join(name), text).unwrap();
+    }
+    let pod = PodName { namespace: &release.namespace, name: POD };
+    let penstock = start_in_pod(&release.kube, account.path(), release.cluster.address(), "rel", &pod);
+    penstock.eventually("the site is served", |penstock| site.is_served(penstock));
+    penstock.eventually("its status has the node's address", |_| {
+        addresses(&release.kube, &web, "good") == [NODE]
+    });
+    let lease = block_on(release.kube.api::<Lease>(&release.namespace).get("rel-penstock")).unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some(POD));
 }
 
 #[test]

@@ -93,6 +93,25 @@ impl Penstock {
         Self::start_command(command, options)
     }
 
+    /// With the objects of an API server, as a pod finds it: by the files of its ServiceAccount at their fixed place, which
+    /// is made in a mount namespace of its own, and by the environment. Needs root.
+    #[track_caller]
+    pub(crate) fn start_in_pod(account: &Path, server: SocketAddr, options: &Options) -> Self {
+        const PLACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let script = format!(
+            "mount -t tmpfs tmpfs /var/run/ && mkdir -p {PLACE} && cp \"$0\"/* {PLACE} && exec \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.arg(account).arg(PENSTOCK).arg("serve");
+        command.env_remove("KUBECONFIG").env("HOME", account);
+        command.env("KUBERNETES_SERVICE_HOST", server.ip().to_string());
+        command.env("KUBERNETES_SERVICE_PORT", server.port().to_string());
+        let mut penstock = Self::spawn(command, options);
+        penstock.wait_until_listening(options);
+        penstock
+    }
+
     /// The same, listening, but perhaps never ready.
     #[track_caller]
     pub(crate) fn start_unready_against(kubeconfig: &Path, options: &Options) -> Self {
