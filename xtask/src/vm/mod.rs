@@ -58,8 +58,17 @@ pub(crate) struct Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 7] =
-    ["verifier", "ebpf", "relay_contract", "h1_upgrade", "h1_spliced", "serving", "rungs_end_to_end"];
+const SUITES: [&str; 9] = [
+    "verifier",
+    "ebpf",
+    "relay_contract",
+    "ktls",
+    "sockmap",
+    "h1_upgrade",
+    "h1_spliced",
+    "serving",
+    "rungs_end_to_end",
+];
 
 const PACKAGES: [Package; 10] = [
     Package { provides: "qemu-system-x86_64", name: "qemu-system-x86" },
