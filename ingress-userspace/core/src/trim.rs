@@ -26,7 +26,8 @@ pub trait Trim {
 impl Trim for Ingress {
     fn trim(&mut self) {
         trim_meta(&mut self.metadata, |name| {
-            [marks::LEGACY_CLASS, marks::ACME_SOLVER].contains(&name) || name.starts_with(OUR_PREFIX)
+            [marks::LEGACY_CLASS, marks::ACME_SOLVER, marks::NGINX_PASSTHROUGH].contains(&name)
+                || name.starts_with(OUR_PREFIX)
         });
         self.status = None;
         let Some(spec) = &mut self.spec else { return };

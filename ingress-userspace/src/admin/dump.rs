@@ -39,6 +39,7 @@ fn rule_json(table: &RoutingTable, rule: &Rule) -> Value {
         "denied": rule.denied.map(Denied::as_str),
         "tls": rule.tls,
         "acmeHttp01": rule.acme_http01,
+        "passthrough": rule.passthrough.map(|how| json!({ "proxyProtocol": how.proxy_protocol })),
     })
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn rule(namespace: &str, name: &str) -> Arc<Rule> {
         denied: None,
         tls: true,
         acme_http01: false,
+        passthrough: None,
     })
 }
 

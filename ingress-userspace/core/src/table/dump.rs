@@ -62,6 +62,12 @@ impl RoutingTable {
         if rule.acme_http01 {
             f.write_str(" acme-http01")?;
         }
+        if let Some(passthrough) = rule.passthrough {
+            f.write_str(" passthrough")?;
+            if passthrough.proxy_protocol {
+                f.write_str(" proxy-protocol:v2")?;
+            }
+        }
         if let Some(denied) = rule.denied {
             write!(f, " denied:{}", denied.as_str())?;
         }

@@ -35,7 +35,9 @@ pub enum Verdict {
 impl RoutingTable {
     /// All rules for a host, those that match the path first, each part best first. Rules for other hosts are not listed.
     pub fn explain(&self, host: &str, path: &str) -> Vec<Candidate> {
-        let matches = |entry: &&RankedRule| entry.rank.fallback || entry.rule.matches_path(path);
+        let matches = |entry: &&RankedRule| {
+            entry.rule.passthrough.is_none() && (entry.rank.fallback || entry.rule.matches_path(path))
+        };
         let (matching, other): (Vec<_>, Vec<_>) = self.entries(host).partition(matches);
         // The entries are in the order of their rank: by level, and by rank within one.
         let winner = matching.first().copied();
@@ -60,6 +62,9 @@ impl RoutingTable {
 
 /// Why a path does not match, naming the mistakes that people make.
 fn mismatch(rule: &Rule, path: &str) -> &'static str {
+    if rule.passthrough.is_some() {
+        return "connections to its host are passed through, so that no request is seen";
+    }
     match rule.path_type {
         super::PathType::Exact if super::trim(path) == super::trim(&rule.path) => {
             "an exact path differs by its trailing slash"

@@ -78,6 +78,8 @@ pub struct HostRules {
     entries: Box<[RankedRule]>,
     paths: Paths,
     default: Option<Arc<Rule>>,
+    /// Where connections to the host are passed through to.
+    passthrough: Option<Arc<Rule>>,
 }
 
 impl HostRules {
@@ -86,13 +88,14 @@ impl HostRules {
     pub(crate) fn build(mut entries: Vec<RankedRule>) -> (Self, Vec<(usize, usize)>) {
         entries.sort_by(|a, b| a.rank.cmp(&b.rank));
         let mut paths = Paths::default();
-        let mut default = None;
+        let (mut default, mut passthrough) = (None::<Arc<Rule>>, None::<Arc<Rule>>);
         let mut lost = Vec::new();
         let mut first = HashMap::default();
         for (at, RankedRule { rank, rule }) in entries.iter().enumerate() {
-            let previous = if rank.fallback {
-                let previous = default.clone();
-                default.get_or_insert_with(|| Arc::clone(rule));
+            let previous = if rank.fallback || rule.passthrough.is_some() {
+                let one = if rule.passthrough.is_some() { &mut passthrough } else { &mut default };
+                let previous = one.clone();
+                one.get_or_insert_with(|| Arc::clone(rule));
                 previous
             } else {
                 paths.insert(rule).cloned()
@@ -102,7 +105,7 @@ impl HostRules {
                 None => drop(first.insert(Arc::as_ptr(rule), at)),
             }
         }
-        (Self { entries: entries.into(), paths, default }, lost)
+        (Self { entries: entries.into(), paths, default, passthrough }, lost)
     }
 
     /// All rules, best first, losers of conflicts included.
@@ -113,6 +116,16 @@ impl HostRules {
     /// The best rule for a path.
     pub(super) fn find(&self, path: &str) -> Option<&Arc<Rule>> {
         self.paths.find(path).or(self.default.as_ref())
+    }
+
+    /// Where connections to the host are passed through to, if they are.
+    pub fn passthrough(&self) -> Option<&Arc<Rule>> {
+        self.passthrough.as_ref()
+    }
+
+    /// Whether the host has rules for requests that came by TLS, so that its connections are decrypted.
+    fn terminates(&self) -> bool {
+        self.passthrough.is_none() && self.entries.iter().any(|entry| !entry.rule.acme_http01)
     }
 
     /// The rule of exactly this rank.
@@ -128,6 +141,9 @@ impl HostRules {
 
     /// Whether an entry is the one that serves its path.
     pub(super) fn serves(&self, entry: &RankedRule) -> bool {
+        if entry.rule.passthrough.is_some() {
+            return self.passthrough.as_ref().is_some_and(|rule| Arc::ptr_eq(rule, &entry.rule));
+        }
         self.serving(entry.rank.fallback, entry.rule.path_type, &entry.rule.path)
             .is_some_and(|rule| Arc::ptr_eq(rule, &entry.rule))
     }
@@ -142,6 +158,8 @@ pub(crate) struct Hosts {
     any: Option<Arc<HostRules>>,
     default: Option<Arc<HostRules>>,
     configured: Option<Arc<HostRules>>,
+    /// How many hosts are passed through.
+    passthrough: usize,
 }
 
 impl Hosts {
@@ -158,6 +176,9 @@ impl Hosts {
 
     /// Replaces the rules of one host.
     pub(crate) fn set(&mut self, key: &HostKey, rules: Option<Arc<HostRules>>) {
+        let passes =
+            |rules: Option<&Arc<HostRules>>| usize::from(rules.is_some_and(|r| r.passthrough.is_some()));
+        self.passthrough = self.passthrough + passes(rules.as_ref()) - passes(self.get(key));
         let (map, name) = match key {
             HostKey::Exact(name) => (&mut self.exact, name),
             HostKey::Wildcard(domain) => (&mut self.wildcard, domain),
@@ -171,10 +192,14 @@ impl Hosts {
         }
     }
 
-    /// The best rule for a request: a level is only looked up if the better ones have no rule.
+    /// The best rule for a request: a level is only looked up if the better ones have no rule. A host whose connections are
+    /// passed through has no requests of its own, and those of other levels are not for it.
     pub(super) fn find(&self, host: &str, path: &str) -> Option<&Arc<Rule>> {
         fn best<'t>(rules: Option<&'t Arc<HostRules>>, path: &str) -> Option<&'t Arc<Rule>> {
             rules?.find(path)
+        }
+        if self.passthrough > 0 && self.passthrough(host).is_some() {
+            return self.levels(host).find_map(|rules| rules.find(path));
         }
         best(self.exact.get(host), path)
             .or_else(|| best(self.wildcard.get(parent(host)?), path))
@@ -183,11 +208,35 @@ impl Hosts {
             .or_else(|| best(self.configured.as_ref(), path))
     }
 
-    /// The rules that a request of this host could go to, best level first.
+    /// Where connections with this server name are passed through to. The best level that decides about the host does.
+    pub(super) fn passthrough(&self, name: &str) -> Option<&Arc<Rule>> {
+        if self.passthrough == 0 {
+            return None;
+        }
+        let wildcard = || parent(name).and_then(|domain| self.wildcard.get(domain));
+        match self.exact.get(name) {
+            Some(rules) if rules.terminates() => None,
+            Some(rules) if rules.passthrough.is_some() => rules.passthrough.as_ref(),
+            _ => wildcard()?.passthrough.as_ref(),
+        }
+    }
+
+    /// Whether any host is passed through.
+    pub(super) fn has_passthrough(&self) -> bool {
+        self.passthrough > 0
+    }
+
+    /// The rules that a request of this host could go to, best level first. Behind a host that is passed through there is
+    /// nothing.
     pub(super) fn levels<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t Arc<HostRules>> {
+        let exact = self.exact.get(host);
         let wildcard = parent(host).and_then(|domain| self.wildcard.get(domain));
-        let levels = [self.exact.get(host), wildcard, self.any.as_ref(), self.default.as_ref()];
-        levels.into_iter().chain([self.configured.as_ref()]).flatten()
+        let passed = self.passthrough(host).is_some();
+        let others = [self.any.as_ref(), self.default.as_ref(), self.configured.as_ref()];
+        let others = others.into_iter().filter(move |_| !passed);
+        let exact_is_passed = exact.is_some_and(|rules| rules.passthrough.is_some());
+        let wildcard = wildcard.filter(|_| !exact_is_passed);
+        [exact, wildcard].into_iter().chain(others).flatten()
     }
 
     /// Whether a rule names this host, itself or by wildcard.

@@ -34,7 +34,7 @@ pub use identity::Identity;
 pub use path::MAX_ELEMENTS;
 pub use precedence::{HostLevel, Rank, RankedRule};
 pub use routing::RoutingTable;
-pub use rule::{Denied, PathType, Rule};
+pub use rule::{Denied, Passthrough, PathType, Rule};
 
 pub(crate) use class::ClassSlots;
 pub(crate) use host::Hosts;

@@ -109,6 +109,7 @@ mod tests {
             denied: None,
             tls: true,
             acme_http01: false,
+            passthrough: None,
         })
     }
 

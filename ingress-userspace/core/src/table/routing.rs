@@ -111,10 +111,22 @@ impl RoutingTable {
         })
     }
 
-    /// Whether plain HTTP for this host is redirected: an accepted Ingress names it in `spec.tls`, itself or by wildcard, or
+    /// Where connections with this server name are passed through to, undecrypted; `None` if the handshake is ours.
+    pub fn passthrough(&self, server_name: &str) -> Option<&Arc<Rule>> {
+        self.hosts.passthrough(server_name)
+    }
+
+    /// Whether any connection is passed through: if not, nobody has to read server names ahead of the handshake.
+    pub fn has_passthrough(&self) -> bool {
+        self.hosts.has_passthrough()
+    }
+
+    /// Whether plain HTTP for this host is redirected: its connections are passed through, an accepted Ingress names it in `spec.tls`, itself or by wildcard, or
     /// no rule names it and an Ingress asks for TLS for its rules without host.
     pub fn tls_host(&self, host: &str) -> bool {
-        self.tls.names(host) || (self.tls.any() && !self.hosts.names(host))
+        self.tls.names(host)
+            || self.passthrough(host).is_some()
+            || (self.tls.any() && !self.hosts.names(host))
     }
 
     /// All rules that serve, by host and rank.

@@ -50,6 +50,13 @@ impl Denied {
     }
 }
 
+/// How connections to a host are passed through to the backend, undecrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passthrough {
+    /// Whether the backend is told the client's address by a PROXY protocol header of version 2.
+    pub proxy_protocol: bool,
+}
+
 /// One path of one rule of one Ingress.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -73,6 +80,8 @@ pub struct Rule {
     pub tls: bool,
     /// Whether it is served in plaintext ahead of the redirect (ACME HTTP-01 solver).
     pub acme_http01: bool,
+    /// `Some` if connections to the host are passed through: then no request is ever routed by this rule.
+    pub passthrough: Option<Passthrough>,
 }
 
 impl Rule {

@@ -173,6 +173,44 @@ fn loser_finding(
     Finding::warning(reason::TLS_HOST_CONFLICT, claim.field(), message)
 }
 
+/// Whether a host is passed through or not, and whose word that is. It cannot be both, so the oldest Ingress decides.
+#[derive(Clone, Copy)]
+struct Mode<'d> {
+    passthrough: bool,
+    owner: &'d NamespacedName,
+}
+
+/// `None` if nobody wants the host to be passed through.
+fn mode<'d>(host: &HostKey, drafts: &[(&'d NamespacedName, &Draft)]) -> Option<Mode<'d>> {
+    // An ACME solver serves in plaintext, which is nobody's TLS.
+    let own = |rule: &&DraftRule| rule.host == *host && !rule.acme_http01;
+    let passes = |draft: &Draft| draft.rules.iter().filter(own).any(|rule| rule.passthrough.is_some());
+    if !drafts.iter().any(|(_, draft)| passes(draft)) {
+        return None;
+    }
+    let deciding = drafts.iter().filter(|(_, draft)| draft.rules.iter().any(|rule| own(&rule)));
+    let (owner, draft) = deciding.min_by_key(|(name, draft)| (draft.created, *name))?;
+    Some(Mode { passthrough: passes(draft), owner })
+}
+
+impl Mode<'_> {
+    fn fits(self, rule: &DraftRule) -> bool {
+        rule.acme_http01 || rule.passthrough.is_some() == self.passthrough
+    }
+
+    /// What an Ingress is told that wants the other.
+    fn finding(self, host: &HostKey, draft: &Draft) -> Option<Finding> {
+        let rule = draft.rules.iter().find(|rule| rule.host == *host && !self.fits(rule))?;
+        let how = if self.passthrough { "passed through" } else { "terminated here" };
+        let message = format!(
+            "connections to host {host} are {how}, as Ingress {} has it, which is older or comes first by name; \
+             the rules of this Ingress for the host are not served",
+            self.owner
+        );
+        Some(Finding::refused(reason::CONFLICT, rule.field(), message))
+    }
+}
+
 /// Builds the rules of a host from all Ingresses that have some for it. `tls` is how the host is served over TLS.
 pub(super) fn settle_host(
     host: &HostKey,
@@ -185,9 +223,14 @@ pub(super) fn settle_host(
     let mut drafted = BTreeMap::new();
     let mut findings = Findings::new();
     let written = host.written();
+    let mode = mode(host, drafts);
     for (name, draft) in drafts {
         let (mut unavailable, mut conflict) = (false, false);
-        for wanted in draft.rules.iter().filter(|rule| rule.host == *host) {
+        if let Some(finding) = mode.and_then(|mode| mode.finding(host, draft)) {
+            findings.entry((*name).clone()).or_default().push(finding);
+        }
+        let fits = |rule: &&DraftRule| mode.is_none_or(|mode| mode.fits(rule));
+        for wanted in draft.rules.iter().filter(|rule| rule.host == *host).filter(fits) {
             let Some(rule) = rule(name, &written, draft, wanted, slots, tls) else { continue };
             unavailable |= rule.denied == Some(Denied::TlsSecret);
             conflict |= rule.denied == Some(Denied::TlsPolicy);
@@ -213,6 +256,7 @@ pub(super) fn settle_host(
         let (loser, winner) = (&rules.entries()[loser], &rules.entries()[winner]);
         let what = match host {
             HostKey::Default => "the default backend of all hosts".to_owned(),
+            _ if loser.rule.passthrough.is_some() => format!("passing host {host} through"),
             _ if loser.rank.fallback => format!("the default backend of host {host}"),
             _ => format!("path {} ({}) of host {host}", loser.rule.path, loser.rule.path_type.as_str()),
         };
@@ -284,5 +328,6 @@ fn rule(
         denied: denied(draft, wanted, slot, tls),
         tls: wanted.tls,
         acme_http01: wanted.acme_http01,
+        passthrough: wanted.passthrough,
     })
 }

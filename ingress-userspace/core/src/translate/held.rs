@@ -15,6 +15,7 @@ use super::index::refill;
 use super::ingress::is_acme_solver;
 use super::marks::{LEGACY_CLASS, SERVICE_NAME};
 use super::names::shown;
+use super::passthrough::PassthroughMarks;
 use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use crate::proxy_class::ProxyClass;
 
@@ -102,6 +103,7 @@ pub(super) struct HeldIngress {
     class_annotation: Option<Box<str>>,
     /// Whether it is marked as part of an ACME HTTP-01 solver.
     pub(super) solver: bool,
+    pub(super) passthrough: PassthroughMarks,
     pub(super) spec: IngressSpec,
 }
 
@@ -114,6 +116,7 @@ impl HeldIngress {
             created: created(meta),
             class_annotation: annotation.map(|name| Box::from(name.as_str())),
             solver: is_acme_solver(meta),
+            passthrough: PassthroughMarks::of(meta),
             // The API server's objects are ours alone; those of a directory are kept by it too.
             spec: match Arc::try_unwrap(ingress) {
                 Ok(ingress) => ingress.spec,

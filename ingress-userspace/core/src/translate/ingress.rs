@@ -18,10 +18,10 @@ use super::reason;
 use super::tls::{Claim, read_claims};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
-use crate::table::{HostKey, PathType, trim};
+use crate::table::{HostKey, Passthrough, PathType, trim};
 
 /// The field of an Ingress' default backend.
-const DEFAULT_BACKEND: &str = "spec.defaultBackend";
+pub(super) const DEFAULT_BACKEND: &str = "spec.defaultBackend";
 
 /// What an Ingress asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(super) struct DraftRule {
     pub(super) position: (u32, u32),
     pub(super) tls: bool,
     pub(super) acme_http01: bool,
+    /// How connections to the host are passed through, if they are.
+    pub(super) passthrough: Option<Passthrough>,
 }
 
 impl DraftRule {
@@ -68,11 +70,11 @@ impl DraftRule {
     }
 }
 
-fn path_field(rule: u32, path: u32) -> String {
+pub(super) fn path_field(rule: u32, path: u32) -> String {
     format!("spec.rules[{rule}].http.paths[{path}]")
 }
 
-fn backend_field(path_field: &str) -> String {
+pub(super) fn backend_field(path_field: &str) -> String {
     format!("{path_field}.backend")
 }
 
@@ -104,6 +106,7 @@ impl Draft {
             position: (0, 0),
             tls: !class.allow_plaintext,
             acme_http01: false,
+            passthrough: None,
         };
         Self { created: i64::MAX, class: Arc::clone(class), rules: vec![rule], ..Self::default() }
     }
@@ -145,16 +148,20 @@ pub(super) fn read(
         return draft;
     }
     let reader = Reader { name, spec: &ingress.spec, solver, marked: ingress.solver, draft };
-    reader.read()
+    match ingress.passthrough.wanted() {
+        Ok(None) => reader.read(),
+        Ok(Some(passthrough)) => reader.read_passthrough(passthrough),
+        Err(finding) => reader.refused(finding),
+    }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     name: &'a NamespacedName,
-    spec: &'a IngressSpec,
+    pub(super) spec: &'a IngressSpec,
     solver: &'a dyn Fn(&NamespacedName) -> bool,
     /// Whether the Ingress itself is marked as an ACME solver.
     marked: bool,
-    draft: Draft,
+    pub(super) draft: Draft,
 }
 
 impl Reader<'_> {
@@ -183,11 +190,11 @@ impl Reader<'_> {
         self.draft
     }
 
-    fn refuse(&mut self, reason: &'static str, field: String, message: String) {
+    pub(super) fn refuse(&mut self, reason: &'static str, field: String, message: String) {
         self.draft.findings.push(Finding::refused(reason, field, message));
     }
 
-    fn host(&mut self, at: usize, rule: &IngressRule) -> Option<HostKey> {
+    pub(super) fn host(&mut self, at: usize, rule: &IngressRule) -> Option<HostKey> {
         let written = rule.host.as_deref().unwrap_or_default();
         match parse_host(written) {
             Ok(host) => Some(host),
@@ -234,6 +241,7 @@ impl Reader<'_> {
             position,
             tls,
             acme_http01,
+            passthrough: None,
         });
     }
 
@@ -268,7 +276,7 @@ impl Reader<'_> {
         }
     }
 
-    fn backend(&mut self, backend: &IngressBackend, field: &str) -> BackendKey {
+    pub(super) fn backend(&mut self, backend: &IngressBackend, field: &str) -> BackendKey {
         let (key, finding) = parse_reference(&self.name.namespace, backend, field);
         if finding.is_none() {
             self.draft.services.insert(&key.service);
@@ -326,6 +334,7 @@ impl Reader<'_> {
             position: (u32::MAX, 0),
             tls,
             acme_http01: false,
+            passthrough: None,
         }));
     }
 }

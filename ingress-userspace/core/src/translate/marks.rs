@@ -6,6 +6,12 @@ pub(crate) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 pub(crate) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 /// On the Ingress or the Service of an HTTP-01 solver, as cert-manager sets it.
 pub(crate) const ACME_SOLVER: &str = "acme.cert-manager.io/http01-solver";
+/// On an Ingress: connections to its hosts go to the backend as they are, undecrypted.
+pub(crate) const PASSTHROUGH: &str = "penstock.dev/ssl-passthrough";
+/// The same, as ingress-nginx has it.
+pub(crate) const NGINX_PASSTHROUGH: &str = "nginx.ingress.kubernetes.io/ssl-passthrough";
+/// On such an Ingress: the backend is told the client's address by a PROXY protocol header of this version.
+pub(crate) const BACKEND_PROXY_PROTOCOL: &str = "penstock.dev/backend-proxy-protocol";
 /// On an EndpointSlice: its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The type of Secrets that hold a certificate.

@@ -30,6 +30,7 @@ mod ingress;
 pub(crate) mod marks;
 mod names;
 mod options;
+mod passthrough;
 mod path;
 mod proxy_class;
 pub mod reason;

@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "each word says what it says in the findings that use it")]
 
+pub const ANNOTATION_INVALID: &str = "AnnotationInvalid";
 pub const BACKEND_INVALID: &str = "BackendInvalid";
 pub const CERTIFICATE_CHAIN: &str = "CertificateChain";
 pub const CERTIFICATE_CHAIN_MENDED: &str = "CertificateChainMended";
@@ -23,6 +24,8 @@ pub const KEY_INVALID: &str = "KeyInvalid";
 pub const KEY_MISMATCH: &str = "KeyMismatch";
 pub const NAME_INVALID: &str = "NameInvalid";
 pub const NO_BACKEND: &str = "NoBackend";
+pub const PASSTHROUGH_INVALID: &str = "PassthroughInvalid";
+pub const PASSTHROUGH_TLS_UNUSED: &str = "PassthroughTLSUnused";
 pub const PATH_INVALID: &str = "PathInvalid";
 pub const PATH_NORMALIZED: &str = "PathNormalized";
 pub const PATH_TYPE_INVALID: &str = "PathTypeInvalid";

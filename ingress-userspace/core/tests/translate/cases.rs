@@ -27,6 +27,9 @@ cases! {
     minimal
     no_change
     normalised_paths
+    passthrough
+    passthrough_conflicts
+    passthrough_refused
     path_types
     plaintext_allowed
     plaintext_refused

@@ -159,6 +159,10 @@ fn write_step(output: &mut String, case: &Value, translator: &Translator, table:
     }
     for name in strings(&case["serverNames"]) {
         let identity = table.identity(Some(name)).map(|identity| identity.secret.to_string());
+        if let Some(rule) = table.passthrough(name) {
+            writeln!(output, "server name {name}: passed through by [{}]", rule.label).unwrap();
+            continue;
+        }
         let redirect = if table.tls_host(name) { "redirects to https" } else { "plain" };
         writeln!(output, "server name {name}: {}, {redirect}", identity.as_deref().unwrap_or("default"))
             .unwrap();

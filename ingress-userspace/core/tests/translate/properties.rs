@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use ingress_core::objects::Change;
-use ingress_core::table::{ClassId, HostKey, RankedRule, RoutingTable, Rule, TableDiff, Verdict};
+use ingress_core::table::{
+    ClassId, HostKey, HostLevel, HostRules, RankedRule, RoutingTable, Rule, TableDiff, Verdict,
+};
 use ingress_core::translate::{TranslateOptions, Translator};
 use proptest::prelude::*;
 use serde_json::json;
@@ -79,15 +81,31 @@ fn path_matches(entry: &RankedRule, path: &str) -> bool {
     }
 }
 
+/// The level at which connections to a host are passed through, and by which rule, by looking at all rules.
+fn naive_passthrough<'t>(table: &'t RoutingTable, host: &str) -> Option<(HostLevel, &'t Arc<Rule>)> {
+    let hosts = table.hosts().filter(|(key, _)| host_matches(key, host));
+    let named = hosts.filter(|(key, _)| key.level() <= HostLevel::Wildcard);
+    let decides = |rules: &HostRules| rules.entries().iter().any(|entry| !entry.rule.acme_http01);
+    let deciding = named.filter(|(_, rules)| decides(rules)).min_by_key(|(key, _)| key.level());
+    let (key, rules) = deciding?;
+    let passing = rules.entries().iter().filter(|entry| entry.rule.passthrough.is_some());
+    let rule = passing.min_by(|a, b| a.rank.cmp(&b.rank)).map(|entry| &entry.rule)?;
+    Some((key.level(), rule))
+}
+
 /// The rule for a request, by looking at all rules.
 fn naive<'t>(table: &'t RoutingTable, host: &str, path: &str) -> Option<&'t Arc<Rule>> {
+    let passed = naive_passthrough(table, host).map(|(level, _)| level);
     let hosts = table.hosts().filter(|(key, _)| host_matches(key, host));
+    let hosts = hosts.filter(|(key, _)| passed.is_none_or(|level| key.level() <= level));
     let entries = hosts.flat_map(|(_, rules)| rules.entries());
+    let entries = entries.filter(|entry| entry.rule.passthrough.is_none());
     entries.filter(|entry| path_matches(entry, path)).min_by(|a, b| a.rank.cmp(&b.rank)).map(|e| &e.rule)
 }
 
 fn check_lookups(table: &RoutingTable) {
     for host in REQUEST_HOSTS {
+        assert_eq!(table.passthrough(host), naive_passthrough(table, host).map(|(_, rule)| rule), "{table}");
         for path in REQUEST_PATHS {
             let route = table.route(host, path);
             assert_eq!(route, naive(table, host, path), "{host} {path}\n{table}");

@@ -153,13 +153,16 @@ fn proxy_class() -> BoxedStrategy<Op> {
 
 fn metadata() -> impl Strategy<Value = Value> {
     let created = select(&["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z", ""][..]);
-    (created, prop::bool::weighted(0.1)).prop_map(|(created, solver)| {
+    (created, prop::bool::weighted(0.1), prop::bool::weighted(0.2)).prop_map(|(created, solver, passed)| {
         let mut metadata = json!({});
         if !created.is_empty() {
             metadata["creationTimestamp"] = json!(created);
         }
         if solver {
             metadata["labels"] = json!({"acme.cert-manager.io/http01-solver": "true"});
+        }
+        if passed {
+            metadata["annotations"] = json!({"penstock.dev/ssl-passthrough": "true"});
         }
         metadata
     })
