@@ -43,6 +43,9 @@ pub fn explain_running(admin: SocketAddr, url: &str) -> Result<String, String> {
 /// Explains a URL by a table. `fallback` is the certificate for names of which the table has none.
 pub fn explain_text(table: &RoutingTable, fallback: &Identity, url: &str) -> Result<String, String> {
     let target = Target::parse(url)?;
+    if let Some(rule) = table.passthrough(&target.host).filter(|_| target.tls) {
+        return Ok(explain_passthrough(table, &target, rule));
+    }
     let rule = table.route(&target.host, &target.path);
     let mut text = String::new();
     let scheme = if target.tls { "https" } else { "http" };
@@ -50,11 +53,7 @@ pub fn explain_text(table: &RoutingTable, fallback: &Identity, url: &str) -> Res
     line(&mut text, "answer", &answer(table, &target, rule.map(|rule| &**rule)));
     if let Some(rule) = rule {
         line(&mut text, "rule", &describe(rule));
-        let backend = table.backend(rule.backend);
-        let endpoints: Vec<_> =
-            backend.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
-        let endpoints = if endpoints.is_empty() { "no endpoint".to_owned() } else { endpoints.join(", ") };
-        line(&mut text, "backend", &format!("{}: {endpoints}", backend.label));
+        line(&mut text, "backend", &backend(table, rule));
     }
     if target.tls {
         let identity = table.identity(Some(&target.host)).map_or(fallback, |identity| identity);
@@ -72,6 +71,38 @@ pub fn explain_text(table: &RoutingTable, fallback: &Identity, url: &str) -> Res
     }
     others(&mut text, &table.explain(&target.host, &target.path));
     Ok(text)
+}
+
+/// What becomes of a connection that is passed through: of its requests nothing is known here.
+fn explain_passthrough(table: &RoutingTable, target: &Target<'_>, rule: &Rule) -> String {
+    let mut text = String::new();
+    line(&mut text, "connection", &format!("TLS with server name {}", target.host));
+    let answer = match rule.denied {
+        Some(Denied::Class) => "closed, the ProxyClass of its class is missing or refused",
+        Some(_) => "closed, the Service or its port is missing or not allowed; see the Ingress' report",
+        None if table.backend(rule.backend).endpoints.is_empty() => "closed, no endpoint is ready",
+        None => "passed through to the backend, undecrypted",
+    };
+    line(&mut text, "answer", answer);
+    line(&mut text, "rule", &describe(rule));
+    line(&mut text, "backend", &backend(table, rule));
+    line(&mut text, "certificate", "the backend's");
+    if rule.passthrough.is_some_and(|how| how.proxy_protocol) {
+        line(
+            &mut text,
+            "policy",
+            "the backend is told the client's address by a PROXY protocol header, version 2",
+        );
+    }
+    text
+}
+
+/// A rule's backend and its endpoints.
+fn backend(table: &RoutingTable, rule: &Rule) -> String {
+    let backend = table.backend(rule.backend);
+    let endpoints: Vec<_> = backend.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+    let endpoints = if endpoints.is_empty() { "no endpoint".to_owned() } else { endpoints.join(", ") };
+    format!("{}: {endpoints}", backend.label)
 }
 
 // Writing to a String does not fail, here and below.

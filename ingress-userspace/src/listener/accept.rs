@@ -10,6 +10,7 @@ use ingress_core::proxy_protocol::Addresses;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::BACKLOG;
+use super::passthrough::{Opener, Passing};
 use super::proxy_protocol::{HeaderError, read_header};
 use super::stream::ClientStream;
 use crate::http::h1;
@@ -111,13 +112,13 @@ async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, 
     let _ = tcp.set_nodelay(true);
     let Ok(local) = tcp.local_addr() else { return };
     let timer = worker.timers.register();
-    let (mut client, mut port) = (peer, local.port());
+    let (mut client, mut destination) = (peer, canonical(local));
     // The bound on the handshake is for both.
     timer.set(Bound::Handshake, worker.now(), process.settings.timeouts.handshake);
     if admission.address.get().is_none() {
         let Some(told) = proxy_header(worker, &timer, &mut tcp).await else { return };
         if let Some(addresses) = told {
-            (client, port) = (canonical(addresses.source), addresses.destination.port());
+            (client, destination) = (canonical(addresses.source), canonical(addresses.destination));
         }
         if let Err(full) = admission.count(client.ip()) {
             return count_full(worker, full);
@@ -125,12 +126,21 @@ async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, 
     }
     let (stream, negotiated) = match admission.listening {
         Listener::Http => (ClientStream::plain(tcp), None),
-        Listener::Https => match handshake(worker, &timer, &mut tcp).await {
-            Some((session, negotiated)) => (ClientStream::tls(tcp, session), Some(negotiated)),
-            None => return,
-        },
+        Listener::Https => {
+            let received = match open_tls(worker, &timer, &mut tcp, (client, destination)).await {
+                Some((received, None)) => received,
+                Some((received, Some(passing))) => {
+                    return Box::pin(passing.serve(&timer, tcp, received)).await;
+                }
+                None => return,
+            };
+            match handshake(worker, &timer, &mut tcp, received).await {
+                Some((session, negotiated)) => (ClientStream::tls(tcp, session), Some(negotiated)),
+                None => return,
+            }
+        }
     };
-    let peer = Peer::new(admission.listening, client, port, negotiated.as_ref());
+    let peer = Peer::new(admission.listening, client, destination.port(), negotiated.as_ref());
     h1::serve(Connection::new(Rc::clone(worker), timer, stream, peer)).await;
 }
 
@@ -151,7 +161,49 @@ async fn proxy_header(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Op
     None
 }
 
-async fn handshake(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Option<(Session, Negotiated)> {
+/// Whether a connection is passed through, and the bytes that were read to find out: none where no host is. `None` if the
+/// connection cannot go on.
+async fn open_tls(
+    worker: &Rc<Worker>,
+    timer: &Timer,
+    tcp: &mut TcpStream,
+    (client, destination): (SocketAddr, SocketAddr),
+) -> Option<(Vec<u8>, Option<Passing>)> {
+    if !worker.shared.published.table().has_passthrough() {
+        return Some((Vec::new(), None));
+    }
+    let mut opener = Opener::default();
+    match timer.bound(|cx| opener.poll(tcp, cx)).await {
+        Ok(Ok(opening)) => {
+            let passing = Passing::choose(worker, opening.hello, client, destination);
+            Some((opening.received, passing))
+        }
+        Ok(Err(error)) => {
+            worker.metrics.handshake(Err(HandshakeError::from_io(&error)));
+            None
+        }
+        Err(bound) => {
+            handshake_ended(worker, bound);
+            None
+        }
+    }
+}
+
+/// A bound was reached before a handshake was done.
+fn handshake_ended(worker: &Worker, bound: Bound) {
+    if bound != Bound::Stop {
+        worker.metrics.handshake(Err(HandshakeError::Timeout));
+        worker.metrics.limit_hit(limit::HANDSHAKE);
+    }
+}
+
+/// `received` was read from the socket before.
+async fn handshake(
+    worker: &Worker,
+    timer: &Timer,
+    tcp: &mut TcpStream,
+    received: Vec<u8>,
+) -> Option<(Session, Negotiated)> {
     // The name that the client asks for decides how the rest of the handshake is done.
     let choose = |server_name: Option<&str>| {
         worker.handshake(server_name).map_err(|error| {
@@ -159,7 +211,7 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Optio
             io::Error::other(error)
         })
     };
-    let mut shaking = pin!(tls::accept(tcp, Vec::new(), choose));
+    let mut shaking = pin!(tls::accept(tcp, received, choose));
     match timer.bound(|cx| shaking.as_mut().poll(cx)).await {
         Ok(Ok((session, negotiated))) => {
             worker.metrics.handshake(Ok(negotiated.version));
@@ -169,10 +221,8 @@ async fn handshake(worker: &Worker, timer: &Timer, tcp: &mut TcpStream) -> Optio
             worker.metrics.handshake(Err(HandshakeError::from_io(&error)));
             None
         }
-        Err(Bound::Stop) => None,
-        Err(_) => {
-            worker.metrics.handshake(Err(HandshakeError::Timeout));
-            worker.metrics.limit_hit(limit::HANDSHAKE);
+        Err(bound) => {
+            handshake_ended(worker, bound);
             None
         }
     }

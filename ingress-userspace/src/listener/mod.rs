@@ -4,6 +4,7 @@ pub mod accept;
 pub mod bind;
 pub mod drain;
 pub(crate) mod handover;
+mod passthrough;
 pub mod proxy_protocol;
 pub(crate) mod set;
 pub mod stream;

@@ -11,7 +11,7 @@ use ingress_core::table::{Backend, Rule};
 pub struct RequestRecord<'a> {
     /// The peer of the client connection.
     pub client: SocketAddr,
-    /// `http` or `https`.
+    /// `http` or `https`; `tls` for a connection that was passed through.
     pub scheme: &'a str,
     /// The host that was asked for, as matched; empty if the request had none.
     pub host: &'a str,

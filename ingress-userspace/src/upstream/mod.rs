@@ -128,6 +128,24 @@ impl Upstreams {
         Box::pin(connect(reserved, now)).await
     }
 
+    /// A connection of its own to one of the backend's endpoints: for what is no HTTP request, and must neither have nor
+    /// leave a connection of the pool. `tried` is as with [`acquire`](Self::acquire).
+    pub async fn open(
+        &self,
+        backend: &Backend,
+        tried: &[SocketAddr],
+        bounds: Bounds,
+    ) -> Result<Lease, AcquireError> {
+        let worker = &self.worker;
+        let now = worker.clock.now();
+        let endpoint = worker.choose(backend, tried, bounds, now)?;
+        endpoint.last_used.set(now);
+        if tried.is_empty() {
+            worker.budget.borrow_mut().request(now);
+        }
+        connect(Reservation::new(Rc::clone(worker), endpoint, bounds), now).await
+    }
+
     /// Takes one retry from the worker's budget. Ask
     /// [`may_retry`](ingress_core::upstream::retry::may_retry) first: what it refuses costs no budget.
     pub fn spend_retry(&self) -> bool {

@@ -68,6 +68,11 @@ pub fn parse(received: &[u8]) -> Result<Header, Malformed> {
     Err(Malformed::Signature)
 }
 
+/// A header of version 2 that tells a backend whose connection it gets.
+pub fn write_v2(addresses: &Addresses) -> Vec<u8> {
+    v2::write(addresses)
+}
+
 /// Whether one begins with the other, as far as both go.
 fn is_prefix(received: &[u8], signature: &[u8]) -> bool {
     received.iter().zip(signature).all(|(a, b)| a == b)

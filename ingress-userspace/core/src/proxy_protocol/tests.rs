@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 
-use super::{Addresses, Header, MAX_HEADER, Malformed, parse, v2};
+use super::{Addresses, Header, MAX_HEADER, Malformed, parse, v2, write_v2};
 
 #[expect(clippy::unnecessary_wraps, reason = "it stands where a header may have none")]
 fn addresses(source: &str, destination: &str) -> Option<Addresses> {
@@ -170,5 +170,35 @@ proptest! {
         if let Ok(Header::Complete { length, .. }) = before {
             prop_assert!(length <= MAX_HEADER && length <= received.len());
         }
+    }
+}
+
+#[test]
+fn a_written_header_is_to_the_byte_what_the_specification_says() {
+    let four = addresses("192.0.2.1:40000", "198.51.100.2:443").unwrap();
+    let expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x02\x9c\x40\x01\xbb";
+    assert_eq!(write_v2(&four), expected);
+    let six = addresses("[2001:db8::1]:1", "[2001:db8::2]:65535").unwrap();
+    let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".to_vec();
+    expected.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    expected.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    expected.extend([0, 1, 0xff, 0xff]);
+    assert_eq!(write_v2(&six), expected);
+}
+
+proptest! {
+    #[test]
+    fn a_written_header_is_read_again(source: SocketAddr, destination: SocketAddr) {
+        let header = write_v2(&Addresses { source, destination });
+        let both_four = source.is_ipv4() && destination.is_ipv4();
+        let wide = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) if !both_four => IpAddr::V6(ip.to_ipv6_mapped()),
+            ip => ip,
+        };
+        let expected = Addresses {
+            source: SocketAddr::new(wide(source), source.port()),
+            destination: SocketAddr::new(wide(destination), destination.port()),
+        };
+        complete(&header, Some(expected));
     }
 }

@@ -67,6 +67,29 @@ fn addresses(family: u8, body: &[u8]) -> Result<Option<Addresses>, Malformed> {
     Ok(addresses)
 }
 
+/// The header that tells whose connection a stream is. Addresses of two families are both written as those of the larger one.
+pub(super) fn write(addresses: &Addresses) -> Vec<u8> {
+    let (source, destination) = (addresses.source, addresses.destination);
+    let mut body = Vec::with_capacity(36);
+    let family = if let (IpAddr::V4(from), IpAddr::V4(to)) = (source.ip(), destination.ip()) {
+        body.extend(from.octets());
+        body.extend(to.octets());
+        TCP_OVER_IPV4
+    } else {
+        let octets = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        body.extend(octets(source.ip()));
+        body.extend(octets(destination.ip()));
+        TCP_OVER_IPV6
+    };
+    body.extend(source.port().to_be_bytes());
+    body.extend(destination.port().to_be_bytes());
+    let length = body.len() as u16;
+    [SIGNATURE, &[PROXY, family], &length.to_be_bytes(), &body].concat()
+}
+
 fn with_ports(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
     let [a, b, c, d] = ports;
     Addresses {

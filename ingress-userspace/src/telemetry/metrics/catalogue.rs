@@ -87,6 +87,12 @@ families! {
         "Times userspace waited for what the sockmap had taken to be with the receiver's TCP.";
     RELAY_CREDITS = COUNTER "penstock_relay_credits_exhausted_total" []
         "Times the sockmap held as much for a slow receiver as it may, and userspace took over.";
+    PASSTHROUGH_CONNECTIONS = COUNTER "penstock_passthrough_connections_total" ["result"]
+        "TLS connections passed through undecrypted that have ended, by how.";
+    PASSTHROUGH_BYTES = COUNTER "penstock_passthrough_bytes_total" ["direction"]
+        "Bytes of such connections: `in` from clients, `out` to clients.";
+    PASSTHROUGH_SECONDS = COUNTER "penstock_passthrough_connection_seconds_total" []
+        "How long such connections lasted, added up.";
     WORKERS = GAUGE "penstock_workers" []
         "Worker threads.";
     READY = GAUGE "penstock_ready" []

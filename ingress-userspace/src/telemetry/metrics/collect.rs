@@ -13,6 +13,7 @@ use super::catalogue::{self as names, Family};
 use super::control::{ControlState, SourceTotals, UpstreamTotals, severity_label};
 use super::counters::{BUCKETS, RouteTotals, Words};
 use super::labels::{METHODS, code_label};
+use super::passthrough::PassthroughCounters;
 use super::process::Process;
 use super::relay::{Rung, TransferKind};
 use super::worker::{Listener, WorkerCounters};
@@ -211,6 +212,17 @@ impl Scrape {
         }
         self.add(names::RELAY_FLUSHES, &[], sum(&|w| w.relay.flushes.get()) as f64);
         self.add(names::RELAY_CREDITS, &[], sum(&|w| w.relay.credits.get()) as f64);
+        self.passthrough(workers);
+    }
+
+    fn passthrough(&mut self, workers: &[Arc<WorkerCounters>]) {
+        self.words(names::PASSTHROUGH_CONNECTIONS, workers, |w| &w.passthrough.results);
+        let sum = |count: &dyn Fn(&PassthroughCounters) -> u64| {
+            workers.iter().map(|w| count(&w.passthrough)).sum::<u64>()
+        };
+        self.add(names::PASSTHROUGH_BYTES, &["in"], sum(&|c| c.bytes_in.get()) as f64);
+        self.add(names::PASSTHROUGH_BYTES, &["out"], sum(&|c| c.bytes_out.get()) as f64);
+        self.add(names::PASSTHROUGH_SECONDS, &[], sum(&|c| c.nanos.get()) as f64 / 1e9);
     }
 
     fn kernel(&mut self, accelerations: &Accelerations) {

@@ -122,6 +122,22 @@ pub mod limit {
     ];
 }
 
+/// How a connection ended that was passed through: in order, refused by the table, without a backend, or broken.
+pub(super) const PASSTHROUGH_RESULTS: &[&str] = &[
+    "done",
+    "denied",
+    "no-endpoints",
+    "endpoints-busy",
+    "endpoints-ejected",
+    "connect-refused",
+    "connect-timeout",
+    "connect-failed",
+    "client-reset",
+    "upstream-reset",
+    "idle-timeout",
+    "drain-timeout",
+];
+
 /// Why an acceleration that is proven could not be used.
 pub mod fallback {
     /// All slots of the map are taken.

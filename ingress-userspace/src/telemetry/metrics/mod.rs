@@ -8,6 +8,7 @@ mod collect;
 mod control;
 mod counters;
 mod labels;
+mod passthrough;
 mod process;
 mod relay;
 #[cfg(test)]

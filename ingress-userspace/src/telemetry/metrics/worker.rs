@@ -9,6 +9,7 @@ use ingress_core::objects::NamespacedName;
 
 use super::counters::{Count, RouteCounters, Words};
 use super::labels::{self, METHODS, method_index};
+use super::passthrough::PassthroughCounters;
 use super::relay::{RelayCounters, Rung, TransferKind};
 use crate::kernel::Acceleration;
 use crate::listener::proxy_protocol::HeaderError;
@@ -62,6 +63,7 @@ pub(super) struct WorkerCounters {
     pub(super) problems: Words,
     pub(super) errors: Words,
     pub(super) relay: RelayCounters,
+    pub(super) passthrough: PassthroughCounters,
     /// The same counters as in the worker's own map, for whoever reads.
     routes: Mutex<Routes>,
 }
@@ -100,6 +102,7 @@ impl WorkerMetrics {
             problems: Words::new(&labels::PROBLEMS),
             errors: Words::new(&labels::ERRORS),
             relay: RelayCounters::new(),
+            passthrough: PassthroughCounters::new(),
             routes: Mutex::default(),
         };
         Self { counters: Arc::new(counters), routes: RefCell::default() }
@@ -119,6 +122,14 @@ impl WorkerMetrics {
         if let Some(class) = record.error_class {
             self.counters.errors.add(class);
         }
+        if record.logged {
+            access_log::emit(record);
+        }
+    }
+
+    /// Counts a connection that was passed through and has ended, and logs it if its class does.
+    pub fn finish_passthrough(&self, record: &RequestRecord<'_>) {
+        self.counters.passthrough.record(record);
         if record.logged {
             access_log::emit(record);
         }

@@ -41,7 +41,7 @@ fn documentation_lists_every_metric() {
 #[test]
 fn documentation_lists_every_word() {
     let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
-    let lists: [(&str, &str, Vec<&str>); 10] = [
+    let lists: [(&str, &str, Vec<&str>); 11] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
         ("penstock_proxy_protocol_errors_total", "reason", HeaderError::LABELS.to_vec()),
@@ -50,6 +50,7 @@ fn documentation_lists_every_word() {
         ("penstock_upstream_errors_total", "kind", labels::UPSTREAM_ERRORS.to_vec()),
         ("penstock_limit_hits_total", "limit", labels::limit::ALL.to_vec()),
         ("penstock_relay_fallbacks_total", "reason", labels::fallback::ALL.to_vec()),
+        ("penstock_passthrough_connections_total", "result", labels::PASSTHROUGH_RESULTS.to_vec()),
         ("penstock_status_writes_total", "outcome", writeback::STATUS_OUTCOMES.to_vec()),
         ("penstock_events_total", "outcome", writeback::EVENT_OUTCOMES.to_vec()),
     ];
