@@ -189,9 +189,9 @@ impl Passing {
                 abort(tcp);
                 // Silence from the beginning is no answer.
                 if down == 0 {
-                    lease.fail()
+                    lease.fail();
                 } else {
-                    lease.client_gone()
+                    lease.client_gone();
                 }
                 Err("upstream-reset")
             }
