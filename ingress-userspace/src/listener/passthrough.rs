@@ -18,6 +18,7 @@ use ingress_core::table::{Backend, Denied, Passthrough, Rule};
 use ingress_core::tls::client_hello::{ClientHello, Reader};
 use tokio::net::TcpStream;
 
+use crate::kernel::Acceleration;
 use crate::relay::{Tunnel, TunnelEnd, poll_tcp_read, scratch};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::TransferKind;
@@ -156,9 +157,7 @@ impl Passing {
         hello: Vec<u8>,
         tally: &mut Tally,
     ) -> Result<(), &'static str> {
-        let idle = self.class.settings.timeouts.idle;
         let worker = &self.worker;
-        timer.set(Bound::Idle, worker.now(), idle);
         let header = if self.how.proxy_protocol {
             write_v2(&Addresses { source: self.client, destination: self.destination })
         } else {
@@ -167,8 +166,11 @@ impl Passing {
         let upstream = lease.stream();
         let mut tunnel = Tunnel::new(worker.rungs(), (tcp, &[&*header, &hello].concat()), (upstream, &[]));
         drop(hello);
-        let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
-        let end = timer.bound(|cx| tunnel.poll(cx, tcp, upstream, progress)).await;
+        let idle = self.class.settings.timeouts.idle;
+        let end = tunnel.run(timer, || worker.now(), idle, tcp, upstream).await;
+        if let Some(reason) = tunnel.fallback() {
+            worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
+        }
         let (up, down) = tunnel.moved();
         (tally.bytes_in, tally.bytes_out) = (up.saturating_sub(header.len() as u64), down);
         for way in tunnel.ways() {
