@@ -169,6 +169,10 @@ impl Duplex for ClientStream {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 
+    fn plain_socket(&self) -> Option<&TcpStream> {
+        matches!(self.layer, Layer::Plain).then_some(&self.tcp)
+    }
+
     fn kernel_source(&self) -> Option<&TcpStream> {
         let may = match &self.layer {
             Layer::Plain => true,

@@ -61,6 +61,12 @@ pub trait Duplex {
         Ok(())
     }
 
+    /// The socket, if bytes go through it both ways as they are. `None` for TLS, also where its records are made by the kernel:
+    /// a socket of TLS must never be in a sockmap, which would let plaintext out.
+    fn plain_socket(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// The socket that the kernel may write to in place of `poll_write`, once `poll_flush` is ready. `None` if the bytes
     /// have to pass through userspace.
     fn kernel_sink(&self) -> Option<&TcpStream> {

@@ -37,6 +37,10 @@ impl Duplex for TcpStream {
         Pin::new(self).poll_shutdown(cx)
     }
 
+    fn plain_socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
     fn kernel_source(&self) -> Option<&TcpStream> {
         Some(self)
     }

@@ -5,8 +5,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::sockmap::{self, Joined};
 use super::{Budget, Duplex, End, Redirected, Rungs, Way};
 use crate::bpf;
@@ -95,7 +93,9 @@ impl Tunnel {
             down: Direction::new(rungs.tunnel(from_backend, backend, client)),
             fallback,
         };
-        let (Some(joints), Some(one), Some(other)) = (rungs.sockmap, socket(client), socket(backend)) else {
+        let (Some(joints), Some(one), Some(other)) =
+            (rungs.sockmap, client.plain_socket(), backend.plain_socket())
+        else {
             return by_others(from_client, from_backend, None);
         };
         match sockmap::join(joints, (one, from_client), (other, from_backend)) {
@@ -184,9 +184,4 @@ impl Tunnel {
             _ => Poll::Pending,
         }
     }
-}
-
-/// The socket of an end through which bytes go both ways as they are.
-fn socket<D: Duplex>(end: &D) -> Option<&TcpStream> {
-    end.kernel_source().and_then(|_| end.kernel_sink())
 }
