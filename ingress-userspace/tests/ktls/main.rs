@@ -437,7 +437,7 @@ fn openssl_talks_to_the_kernel() {
             client.prints(b"different\n");
         }
         // It closes with close_notify.
-        client.say("Q");
+        client.quit();
         rig.end().unwrap();
     }
 }
@@ -463,7 +463,7 @@ fn openssl_updates_its_keys() {
         client.say("x");
         // "heard" or "deaf": the next command must be a line of its own.
         client.prints(b"!\n");
-        client.say("Q");
+        client.quit();
         rig.end().unwrap();
     }
 }

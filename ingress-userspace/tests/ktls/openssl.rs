@@ -41,6 +41,11 @@ impl SClient {
         input.flush().unwrap();
     }
 
+    /// Types the command that ends it, if it has not ended yet.
+    pub(crate) fn quit(&mut self) {
+        let _ = self.child.stdin.as_mut().unwrap().write_all(b"Q\n");
+    }
+
     /// Waits until it has printed these bytes, and forgets what came up to there.
     #[track_caller]
     pub(crate) fn prints(&mut self, bytes: &[u8]) {

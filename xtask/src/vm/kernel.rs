@@ -55,12 +55,13 @@ impl Series {
 pub(super) const TLS: &str = "tls";
 
 /// The ciphers of TLS, and what makes them fast. Which of them are modules differs from kernel to kernel.
-const CIPHERS: [&str; 9] = [
+const CIPHERS: [&str; 10] = [
     "aesni_intel",
     "ghash_clmulni_intel",
     "ghash_generic",
     "gcm",
     "chacha_x86_64",
+    "chacha",
     "chacha_generic",
     "poly1305_x86_64",
     "poly1305_generic",
