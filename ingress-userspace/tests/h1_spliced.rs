@@ -53,7 +53,7 @@ fn bodies_arrive_as_they_were_sent() {
             // Whether TLS can be spliced is for the kernel to say.
             (_, Via::Tls) => {
                 let proven = [("name", "ktls"), ("state", "proven")];
-                if site.penstock.metric("penstock_kernel_acceleration", &proven) == 1.0 {
+                if site.penstock.metric("penstock_kernel_acceleration", &proven) > 0.0 {
                     site.penstock.eventually("the kernel has moved bytes", |_| spliced() > 1024.0 * 1024.0);
                 }
             }
