@@ -24,7 +24,8 @@ fn state<'a>(report: &'a str, item: &str) -> &'a str {
 
 #[test]
 fn it_reports_kernel_capabilities_and_every_acceleration() {
-    let report = run(Command::new(PENSTOCK).arg("doctor"));
+    let file = everything();
+    let report = run(Command::new(PENSTOCK).arg("doctor").arg("--config").arg(file.path()));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(state(&report, "release"), release.trim());
     for item in ["BTF", "bpffs", "tls", "CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_RESOURCE", "net.core.somaxconn"]
@@ -57,7 +58,9 @@ fn without_capabilities_it_names_those_that_are_missing() {
     std::fs::copy(PENSTOCK, &copy).unwrap();
     open_to_all(directory.path());
     let mut command = Command::new(&copy);
-    command.arg("doctor");
+    let file = everything();
+    open_to_all(file.path());
+    command.arg("doctor").arg("--config").arg(file.path());
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -86,11 +89,18 @@ fn without_a_bpffs_it_says_how_to_mount_one() {
     assert!(report.contains("mount -t bpf"), "{report}");
 }
 
+/// A configuration with which everything is tried.
+fn everything() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "kernel:\n  sockmap: auto\n").unwrap();
+    file
+}
+
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-fn open_to_all(directory: &std::path::Path) {
+fn open_to_all(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -208,3 +208,26 @@ fn a_reset_goes_through_at_once() {
         site.penstock.wait_access(|entry| entry["error"] == "upstream-reset");
     }
 }
+
+#[test]
+fn a_plain_tunnel_goes_through_the_sockmap_where_it_is_proven() {
+    let backend = RawBackend::manual();
+    let site = Site::configured(&[backend.address()], "kernel:\n  sockmap: auto\n");
+    let (mut client, mut peer) = tunnel(&site, &backend, Via::Plain);
+    for round in 0..100 {
+        client.send(format!("ping {round:03}"));
+        peer.wait_for(&format!("ping {round:03}"));
+        peer.send(format!("pong {round:03}"));
+        assert_eq!(client.exactly(8), format!("pong {round:03}").as_bytes());
+    }
+    client.half_close();
+    assert_eq!(peer.ended().0, PeerEnd::Closed);
+    peer.half_close();
+    assert_eq!(client.ended(), (End::Closed, Vec::new()));
+    let state = [("name", "sockmap"), ("state", "proven")];
+    let rung =
+        if site.penstock.metric("penstock_kernel_acceleration", &state) > 0.5 { "sockmap" } else { "copy" };
+    site.penstock.eventually("the tunnel's bytes are counted for its rung", |penstock| {
+        penstock.metric("penstock_relay_bytes_total", &[("rung", rung)]) >= 800.0
+    });
+}

@@ -17,7 +17,7 @@ use support::site::{Site, Via};
 const SIZES: [usize; 5] = [0, 1, 16 << 10, 1 << 20, 16 << 20];
 
 /// From which size on a body is worth a rung is not asked here: every one takes it.
-const ALWAYS: &str = "  spliceFrom: 0\n  sockmapFrom: 0\n";
+const ALWAYS: &str = "  spliceFrom: 0\n";
 
 /// The first bytes of a text in which no two words of 8 bytes are equal, so that a lost, doubled or moved one shows.
 fn body(size: usize) -> &'static [u8] {
@@ -84,7 +84,7 @@ fn is(site: &Site, name: &str, state: &str) -> bool {
 
 #[test]
 fn with_all_accelerations() {
-    let (_backend, site) = serve("");
+    let (_backend, site) = serve("  sockmap: auto\n");
     // Law 4: what is proven is used, and none of it failed while serving.
     for name in ["ktls", "splice", "sockmap", "steering"] {
         assert!(!is(&site, name, "withdrawn"), "{name}");

@@ -32,8 +32,6 @@ pub struct KernelConfig {
     pub steering: Switch,
     /// From how many bytes a body is spliced.
     pub splice_from: Bytes,
-    /// From how many bytes a body goes through the sockmap; `None` is never.
-    pub sockmap_from: Option<Bytes>,
     /// Where programs and maps are pinned if it is in a bpffs; `None` is nowhere.
     pub pin_directory: Option<PathBuf>,
 }
@@ -55,11 +53,10 @@ impl Default for KernelConfig {
         Self {
             ktls: Switch::Auto,
             splice: Switch::Auto,
-            sockmap: Switch::Auto,
+            // It is on by default only when a benchmark has shown that it is never worse than a copy.
+            sockmap: Switch::Off,
             steering: Switch::Auto,
             splice_from: Bytes(256 * KIB),
-            // Splicing moves bulk for less than the sockmap does (docs/benchmarks.md).
-            sockmap_from: None,
             pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
         }
     }
@@ -78,9 +75,6 @@ impl KernelConfig {
 
     /// From which sizes bodies take which rung.
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds {
-            splice_body: self.splice_from.0,
-            sockmap_body: self.sockmap_from.map_or(u64::MAX, |bytes| bytes.0),
-        }
+        Thresholds { splice_body: self.splice_from.0 }
     }
 }

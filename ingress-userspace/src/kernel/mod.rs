@@ -130,8 +130,6 @@ fn pin(config: &KernelConfig, accelerations: &Accelerations) {
 pub struct Thresholds {
     /// Bytes from which a body is spliced.
     pub splice_body: u64,
-    /// Bytes from which a body goes through a sockmap.
-    pub sockmap_body: u64,
 }
 
 /// The state of an acceleration, as metrics show it.
