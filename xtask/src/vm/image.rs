@@ -19,7 +19,7 @@ use crate::shell::{Outcome, find, output, run, target};
 use crate::test::build::Suite;
 
 /// Programs of this machine that the tests call, or that the guest's own script does.
-const PROGRAMS: [&str; 3] = ["bpftool", "openssl", "setpriv"];
+const PROGRAMS: [&str; 4] = ["bpftool", "haproxy", "openssl", "setpriv"];
 
 /// Files that the C library and others look into.
 const FILES: [(&str, &str); 5] = [

@@ -58,19 +58,21 @@ pub(crate) struct Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 9] = [
+const SUITES: [&str; 11] = [
     "verifier",
+    "doctor",
     "ebpf",
     "relay_contract",
     "ktls",
     "sockmap",
+    "passthrough",
     "h1_upgrade",
     "h1_spliced",
     "serving",
     "rungs_end_to_end",
 ];
 
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     Package { provides: "qemu-system-x86_64", name: "qemu-system-x86" },
     Package { provides: "busybox", name: "busybox-static" },
     Package { provides: "cpio", name: "cpio" },
@@ -81,6 +83,7 @@ const PACKAGES: [Package; 10] = [
     Package { provides: "setpriv", name: "util-linux" },
     Package { provides: "openssl", name: "openssl" },
     Package { provides: "bpftool", name: "bpftool" },
+    Package { provides: "haproxy", name: "haproxy" },
 ];
 
 /// Boots every kernel that was asked for, and says at the end what happened.
