@@ -161,7 +161,7 @@ impl Load {
             let took = begin.elapsed();
             self.stop.store(true, Ordering::Relaxed);
             for client in clients {
-                client.join().unwrap();
+                client.join().expect("a client has failed");
             }
             done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let served = self.served.load(Ordering::Relaxed);
