@@ -25,7 +25,7 @@ fn rungs(test: &str) -> Option<Rungs> {
 }
 
 /// Far above what an emulated processor needs.
-const LIMIT: Duration = Duration::from_mins(3);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Runs a test with the rungs, within a bound on time.
 fn on_a_worker<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Rungs) -> F) {
