@@ -231,3 +231,16 @@ fn a_plain_tunnel_goes_through_the_sockmap_where_it_is_proven() {
         penstock.metric("penstock_relay_bytes_total", &[("rung", rung)]) >= 800.0
     });
 }
+
+#[test]
+fn a_tunnel_that_is_cut_with_bytes_on_their_way_is_reset() {
+    for via in Via::BOTH {
+        let backend = RawBackend::manual();
+        let site = Site::configured(&[backend.address()], "timeouts:\n  idle: 700ms\n");
+        let (mut client, peer) = tunnel(&site, &backend, via);
+        // More than all buffers on the way take, to a client that reads nothing until it is over.
+        assert!(peer.try_send(&vec![b'x'; 32 << 20]).is_err());
+        site.penstock.wait_access(|entry| entry["status"] == 101 && entry["error"] == "idle-timeout");
+        assert_eq!(client.ended().0, End::Reset);
+    }
+}

@@ -198,6 +198,13 @@ impl Passing {
                 Err("upstream-reset")
             }
             Err(bound) => {
+                let (owes_client, owes_backend) = tunnel.owes(tcp, upstream);
+                if owes_client {
+                    abort(tcp);
+                }
+                if owes_backend {
+                    abort(upstream);
+                }
                 if let Some(limit) = bound.limit() {
                     worker.metrics.limit_hit(limit);
                 }

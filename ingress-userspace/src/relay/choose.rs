@@ -1,6 +1,6 @@
 //! Which rung moves a body or a tunnel: the best that both ends offer, that is proven on this kernel, and that pays.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::{Begin, Budget, Duplex, End, OneWay, Redirected, Spliced};
 use crate::bpf::Joints;
@@ -85,6 +85,15 @@ impl Way {
             Self::Copy(copy) => copy.waits_for_sink(),
             Self::Splice(spliced) => spliced.waits_for_sink(),
             Self::Sockmap(redirected) => redirected.waits_for_sink(),
+        }
+    }
+
+    /// Whether the sink lacks bytes that were taken from the source.
+    pub fn owes<T: Duplex>(&self, sink: &mut T) -> bool {
+        let flushed = sink.poll_flush(&mut Context::from_waker(Waker::noop()));
+        match self {
+            Self::Copy(_) | Self::Splice(_) => self.waits_for_sink() || flushed.is_pending(),
+            Self::Sockmap(redirected) => redirected.owes(sink),
         }
     }
 

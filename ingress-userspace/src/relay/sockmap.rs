@@ -184,6 +184,14 @@ impl Redirected {
         self.sent < self.pending.len() || matches!(self.phase, Phase::Flushing { .. })
     }
 
+    /// Whether the sink lacks bytes that were taken from the source: here, or in a queue of the kernel's.
+    pub fn owes<T: Duplex>(&self, sink: &T) -> bool {
+        let Phase::Redirecting { written } = self.phase else { return self.waits_for_sink() };
+        let (Standing::Redirecting(moved) | Standing::Ended(moved, _)) = self.pair.standing(self.source);
+        let arrived = sink.kernel_sink().map(tcp::written_at_least);
+        !matches!(arrived, Some(Ok(arrived)) if arrived >= written + moved)
+    }
+
     /// Whether bytes have moved since it was last asked: the kernel moves them without a word.
     pub fn progressed(&mut self) -> bool {
         let moved = self.moved();

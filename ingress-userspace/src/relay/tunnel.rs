@@ -142,6 +142,12 @@ impl Tunnel {
         [&self.up.way, &self.down.way]
     }
 
+    /// Whether the client and the backend lack bytes that the other has sent. An end in order would then say that nothing is
+    /// missing.
+    pub fn owes<C: Duplex, B: Duplex>(&self, client: &mut C, backend: &mut B) -> (bool, bool) {
+        (self.down.way.owes(client), self.up.way.owes(backend))
+    }
+
     /// Goes on until both directions have ended, one has failed, a bound is reached, or nothing has moved for `idle`.
     pub(crate) async fn run<C: Duplex, B: Duplex>(
         &mut self,

@@ -208,6 +208,10 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     for way in tunnel.ways() {
         way.count(&worker.metrics, TransferKind::Tunnel);
     }
+    let (owes_client, owes_backend) = tunnel.owes(stream, upstream);
+    if owes_backend {
+        abort(upstream);
+    }
     settle(lease, tally, false);
     match end {
         Ok(TunnelEnd::Complete) => After::Close,
@@ -222,7 +226,13 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
         Err(bound) => {
             connection.count(bound);
             tally.error_class = Some(bound.as_str());
-            After::Close
+            if owes_client { After::Abort } else { After::Close }
         }
     }
+}
+
+/// Makes the coming close a reset: an end in order would say that nothing is missing.
+fn abort(tcp: &TcpStream) {
+    // The only failure is a socket that is gone already.
+    let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
 }
