@@ -40,15 +40,6 @@ impl Series {
             Self::V7 => ("linux-image-amd64", &["trixie-backports"]),
         }
     }
-
-    /// The processor that is emulated. The older kernels' allocator uses `cmpxchg16b` where there is one, which costs much
-    /// under emulation; the local storage of BPF in newer ones needs it.
-    pub(super) fn processor(self) -> &'static str {
-        match self {
-            Self::V6_1 | Self::V6_12 => "max,-cx16",
-            Self::V7 => "max",
-        }
-    }
 }
 
 /// The module of kTLS.

@@ -44,16 +44,7 @@ impl Machine {
             "none",
             "-no-reboot",
         ]);
-        command.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            kernel.series.processor(),
-            "-smp",
-            "2",
-            "-m",
-            MEMORY,
-        ]);
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY]);
         command.arg("-kernel").arg(kernel.image()?).arg("-initrd").arg(archive);
         command.arg("-append").arg(command_line(variant));
         command.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", log.display()));
