@@ -218,7 +218,7 @@ fn twenty_handovers_under_load_lose_nothing() {
 #[test]
 fn the_same_addresses_are_the_same_instance() {
     let stage = Stage::new();
-    // Free ports: the kernel does not give them to anybody else while they are held.
+    // Ports that were free a moment ago.
     let free = stage.first("");
     let (http, https) = (free.http().to_string(), free.https().to_string());
     drop(free);
