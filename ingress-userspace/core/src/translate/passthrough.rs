@@ -108,8 +108,11 @@ impl Reader<'_> {
         }
         let paths = rule.http.as_ref().map(|http| &*http.paths).unwrap_or_default();
         if let ([], Some(backend)) = (paths, &self.spec.default_backend) {
-            let backend = self.backend(backend, DEFAULT_BACKEND);
-            self.pass(host, backend, (u32::MAX, 0), how);
+            // Of a host that is named twice, the default backend is the last rule once.
+            if !self.draft.rules.iter().any(|rule| rule.fallback && rule.host == host) {
+                let backend = self.backend(backend, DEFAULT_BACKEND);
+                self.pass(host, backend, (u32::MAX, 0), how);
+            }
             return true;
         }
         if paths.is_empty() {
