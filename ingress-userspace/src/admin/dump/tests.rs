@@ -88,6 +88,7 @@ fn a_table_shows_all_but_secrets() {
         "denied": null,
         "tls": true,
         "acmeHttp01": false,
+        "passthrough": null,
     });
     assert_eq!(rule("/"), expected);
     assert_eq!(rule("/api")["denied"], "backend");

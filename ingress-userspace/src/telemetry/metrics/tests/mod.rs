@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use self::exposition::Exposition;
 use super::*;
 use crate::control::api::KindSnapshot;
+use crate::kernel::{Accelerations, KernelConfig, Verdict};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::testing::{record, rule};
 use crate::upstream::AcquireError;
@@ -296,6 +297,8 @@ fn names_follow_the_conventions() {
     let writeback = Arc::new(WritebackCounters::new());
     writeback.forbade("patch", "ingresses/status");
     metrics.observe_writeback(&writeback);
+    let off = [Verdict::Off, Verdict::Off, Verdict::Off, Verdict::Off];
+    metrics.observe_kernel(&Arc::new(Accelerations::new(off, KernelConfig::default().thresholds())));
     let kinds = |connected| {
         vec![KindSnapshot {
             kind: Kind::Ingress,
