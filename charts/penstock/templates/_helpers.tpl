@@ -63,11 +63,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.publish.nodeAddresses (not .Values.publish.addresses) (not (include "penstock.publishService" .)) }}yes{{ end }}
 {{- end }}
 
+{{- /* Where eBPF programs and maps are pinned, a directory for each release; empty if nowhere. */}}
+{{- define "penstock.pinDirectory" -}}
+{{- if and .Values.ebpf.enabled .Values.ebpf.bpffs }}
+{{- printf "%s/%s-%s" .Values.ebpf.bpffs .Release.Namespace (include "penstock.fullname" .) }}
+{{- end }}
+{{- end }}
+
 {{- /* The configuration file: what other values say, and then what config says. */}}
 {{- define "penstock.config" -}}
 {{- $controller := dict "controller" .Values.ingressClass.controller }}
 {{- $drain := dict "drain" (printf "%ds" (int .Values.termination.drainSeconds)) }}
 {{- $config := dict "routing" $controller "timeouts" $drain }}
+{{- with include "penstock.pinDirectory" . }}
+{{- $_ := set $config "kernel" (dict "pinDirectory" .) }}
+{{- end }}
 {{- if hasKey (default dict .Values.config.timeouts) "drain" }}
 {{- fail "config.timeouts.drain: set termination.drainSeconds instead, by which the pod gets the time to drain" }}
 {{- end }}

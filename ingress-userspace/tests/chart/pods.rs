@@ -113,6 +113,37 @@ fn can_do_little(rendered: &Rendered) {
     }
 }
 
+#[test]
+fn ebpf_brings_two_capabilities_and_no_more() {
+    let Some(helm) = Helm::alone("ebpf_brings_two_capabilities_and_no_more") else { return };
+    let rendered = helm.render(&["ebpf.enabled=true", "ebpf.bpffs=/sys/fs/bpf"]);
+    typed::<DaemonSet>(rendered.one("DaemonSet"));
+    has_a_good_configuration(&rendered);
+    let container = rendered.container();
+    let expected = json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN"]},
+    });
+    assert_eq!(container["securityContext"], expected);
+    let pod = &rendered.one("DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsUser"], 0);
+    assert_eq!(pod["volumes"][1]["hostPath"]["path"], "/sys/fs/bpf");
+    assert_eq!(container["volumeMounts"][1]["mountPath"], "/sys/fs/bpf");
+    let config: Value = serde_saphyr::from_str(rendered.config()).unwrap();
+    assert_eq!(config["kernel"]["pinDirectory"], "/sys/fs/bpf/edge-rel-penstock");
+}
+
+#[test]
+fn without_a_bpffs_nothing_of_the_node_is_mounted() {
+    let Some(helm) = Helm::alone("without_a_bpffs_nothing_of_the_node_is_mounted") else { return };
+    for values in [&["ebpf.enabled=true"][..], &["ebpf.bpffs=/sys/fs/bpf"]] {
+        let rendered = helm.render(values);
+        let volumes = &rendered.one("DaemonSet")["spec"]["template"]["spec"]["volumes"];
+        assert_eq!(volumes.as_array().unwrap().len(), 1, "{values:?}");
+    }
+}
+
 #[track_caller]
 fn has_time_to_end(rendered: &Rendered) {
     let grace =
