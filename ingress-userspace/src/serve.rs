@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &Serve, config: Config) -> Result<(), String> {
     let served = runtime.block_on(serve(arguments, config, metrics, clock));
     // A blocking thread that waits for a worker must not keep the process.
     runtime.shutdown_background();
+    kernel::end();
     served
 }
 
@@ -69,7 +70,7 @@ async fn serve(
     let published = Arc::new(Published::new());
     let fallback = self_signed(&*clock).map_err(text)?;
     let handshakes = handshakes(&config, &published, &fallback)?;
-    let accelerations = kernel::start(&config.kernel);
+    let accelerations = kernel::start(&config.kernel, arguments.instance.as_deref());
     metrics.observe_kernel(&accelerations);
     let (drain, phase) = drain::channel();
     let addresses = Addresses { http: &arguments.http, https: &arguments.https, admin: &arguments.admin };

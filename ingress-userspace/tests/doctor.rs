@@ -75,18 +75,61 @@ fn without_capabilities_it_names_those_that_are_missing() {
 #[test]
 fn without_a_bpffs_it_says_how_to_mount_one() {
     if !is_root() {
-        std::io::Write::write_all(
-            &mut std::io::stderr(),
-            b"SKIPPED: without_a_bpffs_it_says_how_to_mount_one: it takes root to unmount\n",
-        )
-        .unwrap();
-        return;
+        return skipped("without_a_bpffs_it_says_how_to_mount_one", "it takes root to unmount");
     }
     let script = "umount -a -t bpf 2>/dev/null; exec \"$0\" doctor";
     let mut command = Command::new("unshare");
     let report = run(command.args(["--mount", "--", "sh", "-c", script, PENSTOCK]));
     assert_eq!(state(&report, "bpffs"), "no", "{report}");
     assert!(report.contains("mount -t bpf"), "{report}");
+}
+
+/// What a report says about each acceleration.
+fn states(report: &str) -> [&str; 4] {
+    ["ktls", "splice", "sockmap", "steering"].map(|acceleration| state(report, acceleration))
+}
+
+fn skipped(test: &str, reason: &str) {
+    // Directly to standard error: libtest hides what a passing test prints.
+    std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {test}: {reason}\n").as_bytes()).unwrap();
+}
+
+#[test]
+fn two_capabilities_are_as_good_as_root() {
+    const TEST: &str = "two_capabilities_are_as_good_as_root";
+    let file = everything();
+    let report = run(Command::new(PENSTOCK).arg("doctor").arg("--config").arg(file.path()));
+    if !is_root() || state(&report, "CAP_BPF") == "no" {
+        return skipped(TEST, "it takes root to give capabilities to another user");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("penstock");
+    std::fs::copy(PENSTOCK, &copy).unwrap();
+    open_to_all(directory.path());
+    open_to_all(file.path());
+    let rights = "-all,+bpf,+net_admin";
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+        .args(["--bounding-set", rights, "--inh-caps", rights, "--ambient-caps", rights])
+        .arg(&copy)
+        .arg("doctor")
+        .arg("--config")
+        .arg(file.path());
+    let restricted = run(&mut command);
+    assert_eq!(state(&restricted, "CAP_BPF"), "yes", "{restricted}");
+    assert_eq!(state(&restricted, "CAP_SYS_RESOURCE"), "no", "{restricted}");
+    assert_eq!(states(&restricted), states(&report), "{restricted}");
+}
+
+/// Since Linux 5.11 (commit 97306be45fbe) the memory of maps counts for the control group, not for this limit.
+#[test]
+fn the_limit_on_locked_memory_does_not_matter() {
+    let file = everything();
+    let report = run(Command::new(PENSTOCK).arg("doctor").arg("--config").arg(file.path()));
+    let script = "ulimit -l 1 && exec \"$0\" doctor --config \"$1\"";
+    let limited = run(Command::new("sh").args(["-c", script, PENSTOCK]).arg(file.path()));
+    assert_eq!(states(&limited), states(&report), "{limited}");
 }
 
 /// A configuration with which everything is tried.

@@ -192,6 +192,41 @@ fn what_was_sent_before_the_sockets_were_joined_goes_first() {
 }
 
 #[test]
+fn a_socket_in_another_agents_sockmap_is_copied() {
+    const TEST: &str = "a_socket_in_another_agents_sockmap_is_copied";
+    if rungs(TEST).is_none() {
+        return;
+    }
+    // Another agent: the same programs once more, with maps of their own. Each socket can have one verdict program.
+    let agent: &'static Joints =
+        Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()));
+    on_a_worker(TEST, async |rungs| {
+        for (client_is_theirs, splice_from) in [(true, None), (false, None), (true, Some(0)), (false, Some(0))] {
+            let (mut client_side, client) = pair().await;
+            let (mut backend_side, backend) = pair().await;
+            let (unrelated, _peer) = pair().await;
+            let theirs = if client_is_theirs { &client_side } else { &backend_side };
+            let taken = agent.join(theirs, &unrelated).unwrap();
+            assert!(taken.usable());
+            let rungs = Rungs { splice_from, ..rungs };
+            let mut tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+            assert_eq!(tunnel.fallback(), Some("insert-refused"));
+            let (up, down) = (pattern(3_000_000, 1), pattern(2_000_000, 2));
+            let relaying = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {}));
+            let pieces = [70_000, 1, 1500];
+            let (end, to_client, to_backend) =
+                tokio::join!(relaying, both_ways(client, &up, &pieces), both_ways(backend, &down, &pieces));
+            assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+            same(&to_backend, &up);
+            same(&to_client, &down);
+            assert_eq!(tunnel.ways().map(Way::by_kernel), [0, 0]);
+            drop(taken);
+            agent.sweep();
+        }
+    });
+}
+
+#[test]
 fn a_reader_that_stops_stops_the_sender_and_loses_nothing() {
     on_a_worker("a_reader_that_stops_stops_the_sender_and_loses_nothing", async |rungs| {
         let (mut stage, mut client, mut backend) = stage(rungs).await;

@@ -3,6 +3,7 @@
 //! A slot is used again only when no program can still be at work for the pair that had it: see [`Joints::sweep`].
 
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT,
 use super::loader::{BpfError, OBJECT, check_version};
 use super::pins::Pins;
 
-/// Pairs that can be joined at once.
-const PAIRS: usize = abi::RELAY_CAPACITY / 2;
+/// Pairs that can be joined at once, if nothing else is asked for.
+pub const PAIRS: NonZeroU16 = NonZeroU16::new((abi::RELAY_CAPACITY / 2) as u16).unwrap();
 
 /// [`Side`] as userspace and the programs share it.
 #[repr(C, align(64))]
@@ -61,7 +62,7 @@ impl End {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// All slots are taken.
-    #[error("all {PAIRS} slots are taken")]
+    #[error("all slots are taken (kernel.sockmapTunnels)")]
     Full,
     /// The kernel refused a socket.
     #[error("the kernel refused the socket: {0}")]
@@ -77,7 +78,7 @@ pub struct Joints {
     flows: MapData,
     sides_map: MapData,
     sides: Mapped<SharedSide>,
-    pins: OnceLock<Pins>,
+    pins: Mutex<Option<Pins>>,
     /// A bit for each pair of slots that is taken.
     taken: Box<[AtomicU64]>,
     /// Pairs that are separated; a program may still be at work for them.
@@ -96,30 +97,45 @@ impl Eq for Joints {}
 static JOINTS: OnceLock<Result<Joints, BpfError>> = OnceLock::new();
 
 impl Joints {
-    /// Those of the process, loaded by the first who asks.
+    /// Those of the process, loaded by the first who asks: for [`PAIRS`] then.
     pub fn of_process() -> Result<&'static Self, &'static BpfError> {
-        JOINTS.get_or_init(Self::load).as_ref()
+        Self::for_process(PAIRS)
     }
 
-    fn load() -> Result<Self, BpfError> {
+    /// Those of the process, loaded by the first who asks, with room for so many pairs at once.
+    pub fn for_process(pairs: NonZeroU16) -> Result<&'static Self, &'static BpfError> {
+        JOINTS.get_or_init(|| Self::load(pairs)).as_ref()
+    }
+
+    /// Those of the process, if somebody has loaded them.
+    pub fn loaded() -> Option<&'static Self> {
+        JOINTS.get()?.as_ref().ok()
+    }
+
+    /// Loads programs and maps of its own, with room for so many pairs at once.
+    pub fn load(pairs: NonZeroU16) -> Result<Self, BpfError> {
+        let pairs = u32::from(pairs.get());
         // What steering has of its own is not made a second time.
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(abi::STEER_RULES, 1).map_max_entries(abi::STEER_SOCKETS, 1);
+        for map in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
+            loader.map_max_entries(map, pairs * 2);
+        }
         let mut ebpf = loader.load(OBJECT)?;
         check_version(&ebpf)?;
         attach(&mut ebpf)?;
         let sockets = take(&mut ebpf, abi::RELAY_SOCKETS)?;
         let flows = take(&mut ebpf, abi::RELAY_FLOWS)?;
         let array = take(&mut ebpf, abi::RELAY_SIDES)?;
-        let sides = Mapped::new(array.fd(), abi::RELAY_CAPACITY).map_err(BpfError::Mapping)?;
+        let sides = Mapped::new(array.fd(), pairs as usize * 2).map_err(BpfError::Mapping)?;
         Ok(Self {
             ebpf: Mutex::new(Some(ebpf)),
             sockets,
             flows,
             sides_map: array,
             sides,
-            pins: OnceLock::new(),
-            taken: (0..PAIRS / 64).map(|_| AtomicU64::new(0)).collect(),
+            pins: Mutex::default(),
+            taken: free(pairs),
             resting: Mutex::default(),
         })
     }
@@ -175,7 +191,8 @@ impl Joints {
         }
     }
 
-    /// Pins programs and maps by their names into a directory of a bpffs, in place of those of an earlier process.
+    /// Pins programs and maps by their names into a directory of a bpffs, in place of those of an earlier process. They are
+    /// there until [`unpin`](Self::unpin).
     pub fn pin(&self, directory: &Path) -> Result<(), String> {
         let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(ebpf) = &mut *ebpf else { return Ok(()) };
@@ -192,8 +209,13 @@ impl Joints {
         for (name, map) in maps {
             pins.add(name, |path| map.pin(path))?;
         }
-        let _ = self.pins.set(pins);
+        *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = Some(pins);
         Ok(())
+    }
+
+    /// Removes the pins that no other process has replaced.
+    pub fn unpin(&self) {
+        drop(self.pins.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Whether the programs are still attached and pinned; if not, what is gone.
@@ -205,13 +227,23 @@ impl Joints {
                 return Err(format!("somebody has detached the program {name}"));
             }
         }
-        self.pins.get().map_or(Ok(()), Pins::look)
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(Ok(()), Pins::look)
     }
 
     /// Detaches the programs: what is joined stays so, and nothing is joined any more.
     pub fn give_up(&self) {
+        self.unpin();
         drop(self.ebpf.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// A bit for each pair; those of the last word that stand for none are taken.
+fn free(pairs: u32) -> Box<[AtomicU64]> {
+    let word = |first: u32| match pairs - first {
+        0..64 => u64::MAX << (pairs - first),
+        64.. => 0,
+    };
+    (0..pairs).step_by(64).map(|first| AtomicU64::new(word(first))).collect()
 }
 
 /// Attaches both programs to the sockmap.
@@ -336,5 +368,18 @@ impl Drop for Pair {
             let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
         }
         self.joints.resting.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_free_pairs_as_were_asked_for() {
+        for pairs in [1, 63, 64, 65, 8192, u32::from(u16::MAX)] {
+            let free = free(pairs).iter().map(|word| word.load(Ordering::Relaxed).count_zeros()).sum::<u32>();
+            assert_eq!(free, pairs);
+        }
     }
 }

@@ -10,6 +10,6 @@ mod pins;
 mod plain;
 mod probe;
 
-pub use joints::{End, JoinError, Joints, Pair, Standing};
+pub use joints::{End, JoinError, Joints, PAIRS, Pair, Standing};
 pub use loader::{BpfError, Steering};
 pub(crate) use probe::probe_steering;

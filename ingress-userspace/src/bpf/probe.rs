@@ -2,13 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use super::loader::{BpfError, Steering};
-use crate::kernel::Unavailable;
-
-/// How long the connection of the probe may take; over loopback it takes microseconds.
-const LIMIT: Duration = Duration::from_millis(500);
+use crate::kernel::{PROBE_LIMIT, Unavailable};
 
 /// Steers one connection on loopback, and refuses one.
 pub(crate) fn probe_steering() -> Result<(), Unavailable> {
@@ -39,9 +35,9 @@ fn steer_one() -> Result<(), ProbeError> {
     steering.fill(0, &listener)?;
     steering.steer(unanswered, 0)?;
     steering.attach()?;
-    TcpStream::connect_timeout(&unanswered, LIMIT).map_err(ProbeError::NotSteered)?;
+    TcpStream::connect_timeout(&unanswered, PROBE_LIMIT).map_err(ProbeError::NotSteered)?;
     drop(listener);
-    match TcpStream::connect_timeout(&unanswered, LIMIT) {
+    match TcpStream::connect_timeout(&unanswered, PROBE_LIMIT) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         _ => Err(ProbeError::NotRefused),
     }

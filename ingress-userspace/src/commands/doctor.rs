@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::kernel::{self, Acceleration, KernelConfig, Verdict};
+use crate::tls::ktls;
 
 /// Capabilities that accelerations need, by their bits (linux/capability.h).
 const CAPABILITIES: [(&str, u32, &str); 3] = [
@@ -116,11 +117,18 @@ fn capabilities() -> Vec<Line> {
 fn accelerations(config: &KernelConfig) -> Vec<Line> {
     let found = kernel::probe(config);
     let describe = |which: Acceleration| match found.verdict(which) {
-        Verdict::Proven => vec![line(which.as_str(), "proven", "a real transfer came through")],
+        Verdict::Proven => {
+            let mut lines = vec![line(which.as_str(), "proven", "a real transfer came through")];
+            if which == Acceleration::Ktls {
+                lines.extend(ktls::report().iter().flat_map(suites));
+            }
+            lines
+        }
         Verdict::Off => {
             let remark = format!("by kernel.{}: off in the configuration", which.as_str());
             vec![line(which.as_str(), "off", &remark)]
         }
+        Verdict::Probing => vec![line(which.as_str(), "probing", "")],
         Verdict::Unavailable { reason, remedy } => vec![
             line(which.as_str(), "unavailable", reason),
             line("", "", &format!("to change it: {remedy}")),
@@ -129,9 +137,37 @@ fn accelerations(config: &KernelConfig) -> Vec<Line> {
     Acceleration::ALL.into_iter().flat_map(describe).collect()
 }
 
+/// What the kernel takes over of TLS, and what it does not.
+fn suites(found: &ktls::Report) -> Vec<Line> {
+    let mut lines = vec![line("", "", &format!("suites: {}", found.suites.join(", ")))];
+    for (suite, why) in &found.missing {
+        lines.push(line("", "", &format!("not proven, stays with rustls: {suite}: {why}")));
+    }
+    let rekey = if found.rekey {
+        "key updates are followed"
+    } else {
+        "key updates end the connection in order: the kernel cannot replace keys (Linux 6.14 can)"
+    };
+    lines.push(line("", "", rekey));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_that_is_not_proven_is_named() {
+        let found = ktls::Report {
+            suites: vec!["TLS 1.3 AES-128-GCM".to_owned()],
+            missing: vec![("TLS 1.2 AES-256-GCM".to_owned(), "late".to_owned())],
+            rekey: false,
+        };
+        let mut text = String::new();
+        section(&mut text, "title", &suites(&found));
+        assert!(text.contains("suites: TLS 1.3 AES-128-GCM\n"), "{text}");
+        assert!(text.contains("not proven, stays with rustls: TLS 1.2 AES-256-GCM: late\n"), "{text}");
+    }
 
     #[test]
     fn columns_are_aligned() {

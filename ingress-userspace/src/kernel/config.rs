@@ -1,5 +1,6 @@
 //! The section `kernel` of the configuration file: which accelerations may be used, and from which sizes.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use ingress_core::settings::{GIB, KIB, Overlay as _, Size};
@@ -32,6 +33,8 @@ pub struct KernelConfig {
     pub steering: Switch,
     /// From how many bytes a body is spliced.
     pub splice_from: Bytes,
+    /// Tunnels that may be joined in the sockmap at once.
+    pub sockmap_tunnels: NonZeroU16,
     /// Where programs and maps are pinned if it is in a bpffs; `None` is nowhere.
     pub pin_directory: Option<PathBuf>,
 }
@@ -57,6 +60,7 @@ impl Default for KernelConfig {
             sockmap: Switch::Off,
             steering: Switch::Auto,
             splice_from: Bytes(256 * KIB),
+            sockmap_tunnels: crate::bpf::PAIRS,
             pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
         }
     }

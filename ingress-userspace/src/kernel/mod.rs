@@ -7,6 +7,8 @@
 //!                                    └► Unavailable (reason, remedy)
 //! ```
 //!
+//! A start waits some seconds for the probes. What is proven later is used from then on.
+//!
 //! Nothing is decided by the number of a kernel's version: distributions carry fixes back, and forward.
 
 mod config;
@@ -14,11 +16,14 @@ mod probe;
 mod watch;
 
 pub use config::{KernelConfig, Switch};
+pub(crate) use probe::PROBE_LIMIT;
 pub use probe::probe;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use crate::bpf::Joints;
 
@@ -72,6 +77,8 @@ pub enum Verdict {
     Proven,
     /// The configuration switches it off.
     Off,
+    /// The probe has not ended yet.
+    Probing,
     /// It does not work here.
     Unavailable {
         /// What was tried and how it failed.
@@ -95,34 +102,90 @@ impl fmt::Display for Verdict {
         match self {
             Self::Proven => f.write_str("proven"),
             Self::Off => f.write_str("off"),
+            Self::Probing => f.write_str("still being probed"),
             Self::Unavailable { reason, remedy } => write!(f, "unavailable: {reason}; {remedy}"),
         }
     }
 }
 
-/// Probes, says what was found, and looks after what is loaded from then on.
-pub fn start(config: &KernelConfig) -> Arc<Accelerations> {
-    let accelerations = Arc::new(probe(config));
+/// Probes, says what was found, and looks after what is loaded from then on. Instances with a name pin in directories of
+/// their own.
+pub fn start(config: &KernelConfig, instance: Option<&str>) -> Arc<Accelerations> {
+    let (found, late) = probe::begin(config);
+    let accelerations = Arc::new(found);
     accelerations.log();
-    pin(config, &accelerations);
-    watch::watch(&accelerations);
+    let of_process = OfProcess { directory: directory(config, instance), found: Arc::clone(&accelerations) };
+    of_process.look_after();
+    if !late.which().is_empty() {
+        tracing::info!(accelerations = ?late.which(), "probes still run; what they prove is used from then on");
+        of_process.wait_for(late);
+    }
     accelerations
 }
 
-/// Pins what is loaded where the configuration says, so that `bpftool` finds it by name. It serves as well without.
-fn pin(config: &KernelConfig, accelerations: &Accelerations) {
-    let Some(directory) = &config.pin_directory else { return };
-    if !accelerations.proven(Acceleration::Sockmap) {
-        return;
+/// Where this process pins.
+fn directory(config: &KernelConfig, instance: Option<&str>) -> Option<PathBuf> {
+    let directory = config.pin_directory.as_ref()?;
+    Some(match instance {
+        Some(instance) if !instance.is_empty() => directory.join(pin_name(instance)),
+        _ => directory.clone(),
+    })
+}
+
+/// What the process has found, and where it pins.
+struct OfProcess {
+    directory: Option<PathBuf>,
+    found: Arc<Accelerations>,
+}
+
+impl OfProcess {
+    /// Pins what is loaded and in use, and looks after it.
+    fn look_after(&self) {
+        let Some(joints) = Joints::loaded().filter(|_| self.found.proven(Acceleration::Sockmap)) else { return };
+        if let Some(directory) = &self.directory {
+            pin(joints, directory);
+        }
+        watch::watch(joints, &self.found);
     }
-    let pinned = match Joints::of_process() {
-        Ok(joints) => joints.pin(directory),
-        Err(error) => Err(error.to_string()),
-    };
-    match pinned {
+
+    /// Adopts in a thread of its own what late probes find.
+    fn wait_for(self, late: probe::Late) {
+        let adopt = move || {
+            late.adopt(&self.found, |which| {
+                tracing::info!(
+                    acceleration = which.as_str(),
+                    verdict = %self.found.verdict(which),
+                    "a late probe has ended"
+                );
+                if which == Acceleration::Sockmap {
+                    self.look_after();
+                }
+            });
+        };
+        if let Err(error) = thread::Builder::new().name("kernel-probe".to_owned()).spawn(adopt) {
+            tracing::warn!(%error, "no thread to wait for the probes: what they prove is not used");
+        }
+    }
+}
+
+/// Removes what was pinned, where no successor has replaced it. The kernel frees programs and maps with the process.
+pub fn end() {
+    if let Some(joints) = Joints::loaded() {
+        joints.unpin();
+    }
+}
+
+/// Pins what is loaded, so that `bpftool` finds it by name. It serves as well without.
+fn pin(joints: &Joints, directory: &Path) {
+    match joints.pin(directory) {
         Ok(()) => tracing::info!(directory = %directory.display(), "eBPF programs and maps are pinned"),
         Err(reason) => tracing::info!(reason, "eBPF programs and maps are not pinned, and serve without"),
     }
+}
+
+/// An instance's name as one in a bpffs, which has no dots.
+fn pin_name(instance: &str) -> String {
+    instance.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect()
 }
 
 /// Sizes from which a body of known length takes a rung. Smaller ones are copied, which is cheaper.
@@ -139,6 +202,8 @@ pub enum State {
     Proven,
     /// Switched off.
     Off,
+    /// Not known yet.
+    Probing,
     /// Not possible here.
     Unavailable,
     /// Was in use until it failed.
@@ -147,13 +212,14 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Proven, Self::Off, Self::Unavailable, Self::Withdrawn];
+    pub const ALL: [Self; 5] = [Self::Proven, Self::Off, Self::Probing, Self::Unavailable, Self::Withdrawn];
 
     /// Its word in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proven => "proven",
             Self::Off => "off",
+            Self::Probing => "probing",
             Self::Unavailable => "unavailable",
             Self::Withdrawn => "withdrawn",
         }
@@ -163,7 +229,8 @@ impl State {
 #[derive(Debug)]
 struct Standing {
     usable: AtomicBool,
-    found: Verdict,
+    /// Empty until its probe has ended.
+    found: OnceLock<Verdict>,
     withdrawn: OnceLock<String>,
 }
 
@@ -177,12 +244,26 @@ pub struct Accelerations {
 impl Accelerations {
     /// With a verdict on each, in the order of [`Acceleration::ALL`].
     pub fn new(verdicts: [Verdict; Acceleration::ALL.len()], thresholds: Thresholds) -> Self {
+        Self::probed(verdicts.map(Some), thresholds)
+    }
+
+    /// With the verdicts that there are, in the order of [`Acceleration::ALL`].
+    fn probed(verdicts: [Option<Verdict>; Acceleration::ALL.len()], thresholds: Thresholds) -> Self {
         let standings = verdicts.map(|found| Standing {
-            usable: AtomicBool::new(found == Verdict::Proven),
-            found,
+            usable: AtomicBool::new(found == Some(Verdict::Proven)),
+            found: found.map_or_else(OnceLock::new, OnceLock::from),
             withdrawn: OnceLock::new(),
         });
         Self { standings, thresholds }
+    }
+
+    /// What a late probe has found.
+    fn settle(&self, which: Acceleration, found: Verdict) {
+        let standing = &self.standings[which as usize];
+        let proven = found == Verdict::Proven;
+        if standing.found.set(found).is_ok() {
+            standing.usable.store(proven, Ordering::Relaxed);
+        }
     }
 
     /// Whether it may be used now.
@@ -190,9 +271,9 @@ impl Accelerations {
         self.standings[which as usize].usable.load(Ordering::Relaxed)
     }
 
-    /// What was found out at start.
+    /// What its probe has found out.
     pub fn verdict(&self, which: Acceleration) -> &Verdict {
-        &self.standings[which as usize].found
+        self.standings[which as usize].found.get().unwrap_or(&Verdict::Probing)
     }
 
     /// Why it was withdrawn, if it was.
@@ -206,6 +287,7 @@ impl Accelerations {
             Verdict::Proven if self.withdrawn(which).is_some() => State::Withdrawn,
             Verdict::Proven => State::Proven,
             Verdict::Off => State::Off,
+            Verdict::Probing => State::Probing,
             Verdict::Unavailable { .. } => State::Unavailable,
         }
     }
@@ -216,13 +298,12 @@ impl Accelerations {
         if !standing.usable.swap(false, Ordering::Relaxed) {
             return;
         }
-        let reason = reason.into();
+        let reason = standing.withdrawn.get_or_init(|| reason.into());
         tracing::warn!(
             acceleration = which.as_str(),
             reason,
             "a kernel acceleration has failed and is used no more until the next start; the next rung serves"
         );
-        let _ = standing.withdrawn.set(reason);
     }
 
     /// From which size bodies take which rung.
@@ -240,12 +321,29 @@ impl Accelerations {
             steering = say(Acceleration::Steering),
             "kernel accelerations"
         );
+        for (suite, reason) in crate::tls::ktls::report().into_iter().flat_map(|found| found.missing) {
+            tracing::info!(suite, reason, "a cipher suite is not proven in the kernel, and stays with rustls");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_proven_late_is_used_from_then_on() {
+        let verdicts = [Some(Verdict::Off), None, None, Some(Verdict::Proven)];
+        let kernel = Accelerations::probed(verdicts, KernelConfig::default().thresholds());
+        assert_eq!(kernel.state(Acceleration::Splice), State::Probing);
+        assert!(!kernel.proven(Acceleration::Splice));
+        kernel.settle(Acceleration::Splice, Verdict::Proven);
+        assert!(kernel.proven(Acceleration::Splice) && !kernel.proven(Acceleration::Sockmap));
+        // The first finding counts: what was withdrawn since stays so.
+        kernel.withdraw(Acceleration::Splice, "reason");
+        kernel.settle(Acceleration::Splice, Verdict::Proven);
+        assert!(!kernel.proven(Acceleration::Splice));
+    }
 
     #[test]
     fn what_is_withdrawn_is_used_no_more() {

@@ -15,11 +15,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 const LOOK_EVERY: u64 = 5;
 
 /// Looks after the programs in a thread of its own, because waiting for a grace period blocks. It ends with the process.
-pub(super) fn watch(accelerations: &Arc<Accelerations>) {
-    if !accelerations.proven(Acceleration::Sockmap) {
-        return;
-    }
-    let Ok(joints) = Joints::of_process() else { return };
+pub(super) fn watch(joints: &'static Joints, accelerations: &Arc<Accelerations>) {
     let looked_after = Arc::clone(accelerations);
     let run = move || {
         for round in 1_u64.. {

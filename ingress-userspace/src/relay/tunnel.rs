@@ -88,10 +88,14 @@ impl Tunnel {
         (client, from_client): (&C, &[u8]),
         (backend, from_backend): (&B, &[u8]),
     ) -> Self {
-        let by_others = |from_client: &[u8], from_backend: &[u8], fallback| Self {
-            up: Direction::new(rungs.tunnel(from_client, client, backend)),
-            down: Direction::new(rungs.tunnel(from_backend, backend, client)),
-            fallback,
+        let by_others = |from_client: &[u8], from_backend: &[u8], why| {
+            // splice(2) does not see what another agent's program passes to a socket.
+            let rungs = if why == Some(fallback::INSERT_REFUSED) { Rungs::COPY } else { rungs };
+            Self {
+                up: Direction::new(rungs.tunnel(from_client, client, backend)),
+                down: Direction::new(rungs.tunnel(from_backend, backend, client)),
+                fallback: why,
+            }
         };
         let (Some(joints), Some(one), Some(other)) =
             (rungs.sockmap, client.plain_socket(), backend.plain_socket())

@@ -318,6 +318,99 @@ fn follow_updates(rig: &Rig) {
     rig.end().unwrap();
 }
 
+#[test]
+fn a_key_makes_no_more_records_than_it_may() {
+    if !possible("a_key_makes_no_more_records_than_it_may") {
+        return;
+    }
+    const LIMIT: u64 = 64;
+    let rig = Rig::limited_to(TLS13_AES_128_GCM_SHA256, LIMIT);
+    let mut client = rig.connect();
+    client.offload();
+    // Each answer is a record of its own.
+    let mut answers = 0;
+    while answers < 4 * LIMIT {
+        client.say(&format!("give 100 {answers}"));
+        let Ok(answer) = client.try_read(100) else { break };
+        assert!(answer == pattern(100, answers), "answer {answers}");
+        answers += 1;
+    }
+    if ktls::report().unwrap().rekey {
+        // Its key was replaced in time, several times.
+        assert_eq!(answers, 4 * LIMIT);
+        client.finish();
+        rig.end().unwrap();
+    } else {
+        assert!((LIMIT / 2..LIMIT).contains(&answers), "{answers} answers");
+        let end = rig.end().unwrap_err();
+        assert!(end.to_string().contains("as many records as it may"), "{end}");
+    }
+}
+
+#[test]
+fn a_connection_should_end_before_its_key_is_used_up() {
+    if !possible("a_connection_should_end_before_its_key_is_used_up") {
+        return;
+    }
+    let rig = Rig::limited_to(TLS13_AES_128_GCM_SHA256, 64);
+    let mut client = rig.connect();
+    client.offload();
+    assert_eq!(client.ask("should-end"), "false");
+    client.receive_body(35 * 16 * 1024, 1);
+    // Where the key can be replaced, it was.
+    let replaced = ktls::report().unwrap().rekey;
+    assert_eq!(client.ask("should-end"), if replaced { "false" } else { "true" });
+    client.finish();
+    rig.end().unwrap();
+}
+
+#[test]
+fn a_head_shares_its_record_with_what_follows() {
+    if !possible("a_head_shares_its_record_with_what_follows") {
+        return;
+    }
+    let rig = rig_1_3();
+    for (head, body, first) in [(100, 5000, 5100), (300, 30_000, 16_384), (100, 1, 101)] {
+        let mut client = rig.connect();
+        client.offload();
+        let mut wire = Wire::new(client);
+        let command = wire.record(DATA, format!("message {head} {body}\n").as_bytes(), 0);
+        wire.send(&command);
+        let (_, content) = wire.receive().unwrap();
+        assert_eq!(content.len(), first, "{head} and {body} bytes");
+        let rest = wire.read(head + body - first);
+        let message = [content, rest].concat();
+        assert!(message[..head] == pattern(head, 1) && message[head..] == pattern(body, 2));
+        let goodbye = wire.record(ALERT, &[1, 0], 0);
+        wire.send(&goodbye);
+        assert_eq!(wire.alert(), Some([1, 0]));
+        rig.end().unwrap();
+    }
+}
+
+#[test]
+fn a_switch_that_fails_halfway_ends_in_silence() {
+    const TEST: &str = "a_switch_that_fails_halfway_ends_in_silence";
+    if !possible(TEST) {
+        return;
+    }
+    let rig = rig_1_3();
+    let mut client = rig.connect();
+    let captured = client.ask("capture");
+    if captured != "Ok(())" {
+        return skipped(TEST, &format!("no sockmap to put the socket into: {captured}"));
+    }
+    let mut wire = Wire::new(client);
+    let command = wire.record(DATA, b"offload\n", 0);
+    wire.send(&command);
+    // Not a byte in plaintext: what comes is a record that opens, or nothing.
+    match wire.receive() {
+        None => drop(rig.end().unwrap_err()),
+        Some((DATA, answer)) if answer == b"Err(Socket)\n" => {}
+        Some(other) => panic!("the kernel took a socket that is in a sockmap: {other:?}"),
+    }
+}
+
 /// What hand-made records do to a connection.
 enum Effect {
     /// It goes on.

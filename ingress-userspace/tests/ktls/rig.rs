@@ -3,15 +3,19 @@
 use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
+use std::num::NonZeroU16;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use penstock::bpf::Joints;
 use penstock::listener::stream::ClientStream;
 use penstock::relay::Duplex as _;
 use penstock::sys::clock::SystemClock;
 use penstock::tls::{self, provider};
 use rustls::crypto::CryptoProvider;
+use rustls::CipherSuiteCommon;
+use rustls::Tls13CipherSuite;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -56,8 +60,23 @@ fn limited(suites: &[SupportedCipherSuite]) -> Arc<CryptoProvider> {
 impl Rig {
     /// With the suites that the client shall offer.
     pub(crate) fn new(suites: &[SupportedCipherSuite]) -> Self {
+        Self::with(suites, provider())
+    }
+
+    /// With a suite whose keys the server may use for so many records only.
+    pub(crate) fn limited_to(suite: SupportedCipherSuite, records: u64) -> Self {
+        let mut limited = (*provider()).clone();
+        let SupportedCipherSuite::Tls13(same) = suite else { panic!("a suite of TLS 1.3") };
+        let (suite_name, hash_provider) = (same.common.suite, same.common.hash_provider);
+        let common = CipherSuiteCommon { suite: suite_name, hash_provider, confidentiality_limit: records };
+        let like = Tls13CipherSuite { common, ..*same };
+        limited.cipher_suites = vec![SupportedCipherSuite::Tls13(Box::leak(Box::new(like)))];
+        Self::with(&[suite], Arc::new(limited))
+    }
+
+    fn with(suites: &[SupportedCipherSuite], provider: Arc<CryptoProvider>) -> Self {
         let identity = tls::self_signed(&SystemClock).unwrap();
-        let mut server = ServerConfig::builder_with_provider(provider())
+        let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
@@ -147,6 +166,21 @@ async fn connection(mut tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result
                 let answer = format!("{:?}\n", served.stream.offload());
                 served.write(answer.as_bytes()).await?;
             }
+            // The next bytes belong to one record as far as there is room: a head that is held, and what follows it.
+            "message" => {
+                served.stream.hold(number(1));
+                served.write(&pattern(number(1), 1)).await?;
+                served.write(&pattern(number(2), 2)).await?;
+            }
+            // Another agent has put the socket into its sockmap: the kernel then has no keys for it (CVE-2026-93824).
+            "capture" => {
+                let taken = capture(served.stream.tcp()).await;
+                served.write(format!("{taken:?}\n").as_bytes()).await?;
+            }
+            "should-end" => {
+                let answer = format!("{}\n", served.stream.should_end());
+                served.write(answer.as_bytes()).await?;
+            }
             "give" => served.write(&pattern(number(1), number(2) as u64)).await?,
             "take" => {
                 let taken = served.take(number(1)).await?;
@@ -159,6 +193,17 @@ async fn connection(mut tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result
         }
     }
     poll_fn(|cx| served.stream.poll_goodbye(cx)).await
+}
+
+/// Puts a socket into a sockmap with programs, for good.
+async fn capture(socket: &TcpStream) -> Result<(), String> {
+    let joints = Joints::load(NonZeroU16::MIN).map_err(|error| error.to_string())?;
+    let joints: &'static Joints = Box::leak(Box::new(joints));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    std::mem::forget(joints.join(socket, &other).map_err(|error| error.to_string())?);
+    std::mem::forget(other);
+    Ok(())
 }
 
 impl Served {
@@ -243,6 +288,13 @@ impl Client {
 
     pub(crate) fn say(&mut self, line: &str) {
         self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// As [`read`](Self::read), or how the connection has ended.
+    pub(crate) fn try_read(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream().read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {

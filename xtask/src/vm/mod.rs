@@ -58,13 +58,14 @@ pub(crate) struct Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 11] = [
+const SUITES: [&str; 12] = [
     "verifier",
     "doctor",
     "ebpf",
     "relay_contract",
     "ktls",
     "sockmap",
+    "kernel_faults",
     "passthrough",
     "h1_upgrade",
     "h1_spliced",

@@ -11,6 +11,10 @@ use crate::relay::{Duplex, End, Rungs, Way, scratch};
 use crate::telemetry::WorkerMetrics;
 use crate::telemetry::metrics::TransferKind;
 
+/// How often it is tried to let the kernel read the client's records, before a body is copied: the first time finds the
+/// boundary of a record, the second takes over, the third reads what rustls has opened until then.
+const APPROACHES: u8 = 4;
+
 /// Why a body ended.
 #[derive(Debug)]
 pub(crate) enum BodyEnd {
@@ -63,6 +67,8 @@ pub(crate) struct Body {
     relay: Option<Way>,
     /// What it may be moved by.
     rungs: Rungs,
+    /// How often it is still tried to let the kernel move it.
+    approaches: u8,
     /// Framed and not yet taken by the sink.
     pending: Vec<u8>,
     sent: usize,
@@ -94,6 +100,7 @@ impl Body {
             payload: 0,
             relay: None,
             rungs,
+            approaches: APPROACHES,
             pending: Vec::new(),
             sent: 0,
         }
@@ -135,6 +142,33 @@ impl Body {
         if let Some(way) = &self.relay {
             way.count(metrics, TransferKind::Body);
         }
+    }
+
+    /// Whether the kernel could move what is left of it, nothing was chosen for that yet, and it was not tried too often.
+    pub(crate) fn approaches(&self) -> bool {
+        self.relay.is_none() && self.approaches > 0 && self.pays()
+    }
+
+    /// Leaves what is left to userspace, where the kernel cannot read from the source.
+    pub(crate) fn give_up_approach(&mut self) {
+        self.approaches = 0;
+    }
+
+    /// Moves what comes next through userspace, at most the worker's scratch, without a choice about the rest.
+    pub(crate) fn poll_some<S: Duplex, T: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        excess: &mut Vec<u8>,
+        mut progress: impl FnMut(u64),
+    ) -> Poll<Result<(), BodyEnd>> {
+        if ready!(self.poll_drain(cx, sink, &mut progress)).is_err() {
+            return Poll::Ready(Err(BodyEnd::Sink));
+        }
+        ready!(scratch::with(|buffer| self.poll_read(cx, source, buffer, excess)))?;
+        self.approaches = self.approaches.saturating_sub(1);
+        Poll::Ready(Ok(()))
     }
 
     /// Frames bytes that were read into `out`; returns how many belong to the body.

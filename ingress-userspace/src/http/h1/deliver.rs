@@ -1,22 +1,19 @@
 //! The response's way to the client, once its head is in the output.
 
-use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::body::{Body, BodyEnd};
 use super::connection::{Connection, WriteError};
 use super::decide::Request;
 use super::exchange::{After, Tally, poll_body};
+use super::offload;
 use super::response::{Response, Rest};
 use crate::kernel::Acceleration;
 use crate::relay::{Tunnel, TunnelEnd};
-use crate::telemetry::metrics::{TransferKind, fallback, limit};
-use crate::tls::ktls::Refused;
+use crate::telemetry::metrics::{TransferKind, limit};
 use crate::upstream::Lease;
 use crate::worker::timers::Bound;
 
@@ -44,7 +41,7 @@ pub(crate) async fn deliver(
         Rest::Body(mut body) => {
             let mut lease = lease;
             if body.pays() {
-                offload(connection, lease.stream());
+                offload::for_response(connection, lease.stream());
             }
             body.begin_with(std::mem::take(&mut connection.output));
             let end = stream_body(connection, request, lease.stream(), &mut body).await;
@@ -53,27 +50,6 @@ pub(crate) async fn deliver(
             finish(connection, request, lease, tally, &end, response.reusable, response.close)
         }
     }
-}
-
-/// Lets the kernel make the records, if the client speaks TLS, so that it can move the body too. A connection that never
-/// has a body of that size stays with rustls: it would gain nothing, and pay for the switch.
-fn offload(connection: &mut Connection, upstream: &TcpStream) {
-    if !connection.worker.shared.accelerations.proven(Acceleration::Ktls) {
-        return;
-    }
-    if let Err(refused) = connection.stream.offload() {
-        let reason = match refused {
-            Refused::Cipher => fallback::UNSUPPORTED_CIPHER,
-            Refused::MidRecord => fallback::MID_RECORD,
-            Refused::Socket => fallback::REFUSED,
-        };
-        connection.worker.metrics.relay_fallback(Acceleration::Ktls, reason);
-    }
-    // The head shares a record with what follows only if that is there: a head must not wait for a slow backend.
-    let peeked =
-        upstream.try_io(Interest::READABLE, || SockRef::from(upstream).peek(&mut [MaybeUninit::uninit()]));
-    let held = if matches!(peeked, Ok(1..)) { connection.output.len() } else { 0 };
-    connection.stream.hold(held);
 }
 
 /// The endpoint has answered, whatever the client did with it.

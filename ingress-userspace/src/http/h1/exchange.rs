@@ -15,6 +15,7 @@ use super::connection::{Connection, WriteError};
 use super::decide::Request;
 use super::deliver;
 use super::failure::{self, Failure};
+use super::offload;
 use super::response::{Reader, Refused, Response};
 use crate::relay::{Duplex, scratch};
 use crate::telemetry::RequestRecord;
@@ -286,6 +287,9 @@ pub(crate) fn poll_body(
     request: &mut Request,
     upstream: &mut TcpStream,
 ) -> Poll<BodyEnd> {
+    if let Err(end) = ready!(offload::poll_approach(cx, connection, request, upstream)) {
+        return Poll::Ready(end);
+    }
     let (worker, timer) = (&connection.worker, &connection.timer);
     let idle = connection.class.settings.timeouts.idle;
     let progress = |_| timer.set(Bound::Idle, worker.now(), idle);

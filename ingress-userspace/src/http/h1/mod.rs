@@ -16,6 +16,7 @@ mod decide;
 mod deliver;
 mod exchange;
 mod failure;
+mod offload;
 mod response;
 mod route;
 

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -10,11 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bpf::Joints;
-use crate::kernel::Unavailable;
+use crate::kernel::{PROBE_LIMIT, Unavailable};
 use crate::relay::{Rungs, Tunnel, TunnelEnd, Way};
 
-/// How long the probe may take.
-const LIMIT: Duration = Duration::from_secs(1);
 
 /// Bytes of a flood: several times what the kernel may hold.
 const FLOOD: usize = 3 << 20;
@@ -25,14 +24,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Rounds of the conversation.
 const ROUNDS: usize = 50;
 
-/// Loads the programs, and moves bytes with them.
-pub(crate) fn probe() -> Result<(), Unavailable> {
-    let joints = Joints::of_process()
+/// Loads the programs with room for so many tunnels, and moves bytes with them.
+pub(crate) fn probe(tunnels: NonZeroU16) -> Result<(), Unavailable> {
+    let joints = Joints::for_process(tunnels)
         .map_err(|error| Unavailable { reason: error.to_string(), remedy: error.remedy().to_owned() })?;
     let proven = run(joints).map_err(|reason| Unavailable {
         reason,
         remedy: "use another kernel; without it, tunnels are spliced or copied".to_owned(),
     });
+    joints.sweep();
     if proven.is_err() {
         joints.give_up();
     }
@@ -43,13 +43,16 @@ fn run(joints: &'static Joints) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime for the probe: {error}"))?;
     let transfers = async {
+        // One after another and each with the slots of the one before: there may be room for one only.
         conversation(joints).await?;
+        joints.sweep();
         floods(joints).await?;
+        joints.sweep();
         reset(joints).await
     };
-    match runtime.block_on(async { tokio::time::timeout(LIMIT, transfers).await }) {
+    match runtime.block_on(async { tokio::time::timeout(PROBE_LIMIT, transfers).await }) {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("bytes were held back for more than {} s", LIMIT.as_secs())),
+        Err(_) => Err(format!("bytes were held back for more than {} s", PROBE_LIMIT.as_secs())),
     }
 }
 

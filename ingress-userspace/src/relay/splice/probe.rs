@@ -8,11 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Begin, Spliced};
-use crate::kernel::Unavailable;
+use crate::kernel::{PROBE_LIMIT, Unavailable};
 use crate::relay::{Budget, End};
-
-/// The bound on the whole probe.
-const LIMIT: Duration = Duration::from_secs(2);
 
 /// A body of several pipes.
 const BODY: usize = 2 << 20;
@@ -37,7 +34,7 @@ pub(crate) fn probe() -> Result<(), Unavailable> {
 
 fn run() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(LIMIT, transfers()).await })?
+    runtime.block_on(async { tokio::time::timeout(PROBE_LIMIT, transfers()).await })?
 }
 
 async fn transfers() -> io::Result<()> {

@@ -18,6 +18,7 @@ mod suite;
 
 pub use probe::{probe, probe_within};
 pub use session::KernelSession;
+pub use suite::{Report, report};
 
 use std::io;
 

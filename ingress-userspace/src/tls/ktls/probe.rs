@@ -21,16 +21,12 @@ use tokio::runtime::Builder;
 use super::control::Version;
 use super::suite::{self, Cipher, Found};
 use super::{Switch, switch};
-use crate::kernel::Unavailable;
+use crate::kernel::{PROBE_LIMIT, Unavailable};
 use crate::listener::stream::ClientStream;
 use crate::relay::Duplex;
 use crate::sys::clock::SystemClock;
 use crate::sys::ktls as sys;
 use crate::tls::{accept, provider, self_signed};
-
-/// All of it takes no longer; suites that were not reached stay with rustls. It needs some milliseconds, and a second or two
-/// where the machine itself is emulated.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// What the server sends: several records, the last of them short, and more than there is room for on the way.
 const BODY: usize = 100_001;
@@ -41,35 +37,32 @@ const ANSWER: usize = 20_003;
 /// Where the client's key changes, if it does.
 const UPDATE: usize = 10_000;
 
-/// Whether this kernel can make and open TLS records; which of them is kept for the connections to come.
+/// Whether this kernel can make and open TLS records; which of them is kept for the connections to come. Suites that were not
+/// reached in time stay with rustls.
 pub fn probe() -> Result<(), Unavailable> {
-    probe_within(LIMIT)
+    probe_within(PROBE_LIMIT)
 }
 
-/// As [`probe`], with another bound: where the machine itself is emulated it takes seconds.
+/// As [`probe`], with another bound.
 pub fn probe_within(limit: Duration) -> Result<(), Unavailable> {
     attach_one().map_err(|error| unavailable(&error))?;
-    let rig = Rig::new(limit).map_err(|error| broken(&error))?;
+    let rig = Rig::new(limit).map_err(|error| broken(&error.to_string()))?;
     let mut found = Found::default();
-    let mut first_failure = None;
     for suite in one_of_each() {
-        if Instant::now() >= rig.deadline {
-            break;
-        }
         let Some(cipher) = Cipher::of(suite) else { continue };
+        let suite_name = (suite::version(suite), cipher);
         match rig.connection(suite, false) {
-            Ok(()) => found.suites.push((suite::version(suite), cipher)),
-            Err(error) => drop(first_failure.get_or_insert(error)),
+            Ok(()) => found.suites.push(suite_name),
+            Err(_) if rig.late() => found.missing.push((suite_name, rig.overdue())),
+            Err(error) => found.missing.push((suite_name, error.to_string())),
         }
     }
     let first_1_3 = one_of_each().into_iter().find(|suite| suite::version(*suite) == Version::V1_3);
     found.rekey = first_1_3.is_some_and(|suite| rig.connection(suite, true).is_ok());
     if found.suites.is_empty() {
-        let late = Instant::now() >= rig.deadline;
-        let failure = first_failure.filter(|_| !late).unwrap_or_else(|| io::ErrorKind::TimedOut.into());
-        return Err(broken(&failure));
+        let failure = found.missing.first().map_or("no suite is offered", |(_, why)| why);
+        return Err(broken(failure));
     }
-    tracing::debug!(?found, "TLS in the kernel");
     suite::remember(found);
     Ok(())
 }
@@ -98,7 +91,7 @@ fn loopback() -> io::Result<(StdStream, StdStream)> {
     let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     client.set_tcp_mss(1400)?;
     client.set_recv_buffer_size(16 * 1024)?;
-    client.connect_timeout(&listener.local_addr()?.into(), LIMIT)?;
+    client.connect_timeout(&listener.local_addr()?.into(), PROBE_LIMIT)?;
     let (server, _) = listener.accept()?;
     SockRef::from(&server).set_send_buffer_size(16 * 1024)?;
     Ok((client.into(), server))
@@ -124,9 +117,9 @@ fn unavailable(error: &io::Error) -> Unavailable {
     }
 }
 
-fn broken(error: &io::Error) -> Unavailable {
+fn broken(why: &str) -> Unavailable {
     Unavailable {
-        reason: format!("no TLS connection came through whole: {error}"),
+        reason: format!("no TLS connection came through whole: {why}"),
         remedy:
             "load the kernel's ciphers (`modprobe gcm`, `modprobe chacha20poly1305`), or try another kernel"
                 .to_owned(),
@@ -144,6 +137,7 @@ fn wrong(what: &'static str) -> io::Error {
 /// Both ends' certificates.
 struct Rig {
     key: Arc<CertifiedKey>,
+    limit: Duration,
     deadline: Instant,
 }
 
@@ -159,7 +153,15 @@ impl ResolvesServerCert for Only {
 impl Rig {
     fn new(limit: Duration) -> io::Result<Self> {
         let identity = self_signed(&SystemClock).map_err(io::Error::other)?;
-        Ok(Self { key: Arc::clone(&identity.key), deadline: Instant::now() + limit })
+        Ok(Self { key: Arc::clone(&identity.key), limit, deadline: Instant::now() + limit })
+    }
+
+    fn late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    fn overdue(&self) -> String {
+        format!("the probe did not come to its end within {} s", self.limit.as_secs())
     }
 
     fn left(&self) -> Duration {
@@ -189,6 +191,9 @@ impl Rig {
 
     /// Serves one connection with the record layer in the kernel; with `update` the client changes its key on the way.
     fn connection(&self, suite: SupportedCipherSuite, update: bool) -> io::Result<()> {
+        if self.late() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let server = Arc::new(self.server(suite).map_err(io::Error::other)?);
         let client = Arc::new(self.client(suite).map_err(io::Error::other)?);
         let (near, far) = loopback()?;

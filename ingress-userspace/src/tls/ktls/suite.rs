@@ -40,8 +40,43 @@ impl Cipher {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) suites: Vec<(Version, Cipher)>,
+    /// What stays with rustls, and why.
+    pub(super) missing: Vec<((Version, Cipher), String)>,
     /// Whether keys of an open connection can be replaced (Linux 6.14, commit 47069594e67e).
     pub(super) rekey: bool,
+}
+
+/// What a probe has found, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What the kernel takes over.
+    pub suites: Vec<String>,
+    /// What stays with rustls, and why.
+    pub missing: Vec<(String, String)>,
+    /// Whether keys of an open connection can be replaced.
+    pub rekey: bool,
+}
+
+/// What was found, if a probe came through.
+pub fn report() -> Option<Report> {
+    FOUND.get().map(|found| Report {
+        suites: found.suites.iter().map(|suite| name(*suite)).collect(),
+        missing: found.missing.iter().map(|(suite, why)| (name(*suite), why.clone())).collect(),
+        rekey: found.rekey,
+    })
+}
+
+fn name((version, cipher): (Version, Cipher)) -> String {
+    let version = match version {
+        Version::V1_2 => "TLS 1.2",
+        Version::V1_3 => "TLS 1.3",
+    };
+    let cipher = match cipher {
+        Cipher::Aes128Gcm => "AES-128-GCM",
+        Cipher::Aes256Gcm => "AES-256-GCM",
+        Cipher::ChaCha20Poly1305 => "ChaCha20-Poly1305",
+    };
+    format!("{version} {cipher}")
 }
 
 /// Keeps what was found. The first finding counts: a kernel does not change while it runs.
