@@ -91,7 +91,8 @@ fn states(report: &str) -> [&str; 4] {
 
 fn skipped(test: &str, reason: &str) {
     // Directly to standard error: libtest hides what a passing test prints.
-    std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {test}: {reason}\n").as_bytes()).unwrap();
+    std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {test}: {reason}\n").as_bytes())
+        .unwrap();
 }
 
 #[test]

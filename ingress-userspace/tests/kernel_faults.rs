@@ -18,7 +18,8 @@ use support::process::Penstock;
 use support::site::{Site, Via};
 
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHING: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// A directory for pins that no other test has. It is gone with its contents at the end.
 struct Pinned(PathBuf);
@@ -119,7 +120,11 @@ impl Open {
         self.client.half_close();
         let (end, received) = self.peer.ended();
         assert_eq!(end, PeerEnd::Closed);
-        assert!(received.starts_with(said.as_bytes()), "{}", String::from_utf8_lossy(&received[..said.len()]));
+        assert!(
+            received.starts_with(said.as_bytes()),
+            "{}",
+            String::from_utf8_lossy(&received[..said.len()])
+        );
         assert!(received[said.len()..] == up, "bytes were changed on their way to the backend");
         self.peer.half_close();
         assert_eq!(self.client.ended(), (End::Closed, Vec::new()));
@@ -141,7 +146,14 @@ fn ways(penstock: &Penstock) -> f64 {
 }
 
 /// Takes something away while a tunnel is joined, and looks what becomes of it and of the next one.
-fn taken_away(test: &str, pinned: &Pinned, site: &Site, backend: &RawBackend, take: impl FnOnce(), told: &str) {
+fn taken_away(
+    test: &str,
+    pinned: &Pinned,
+    site: &Site,
+    backend: &RawBackend,
+    take: impl FnOnce(),
+    told: &str,
+) {
     let penstock = &site.penstock;
     if !pins(penstock, pinned, test) {
         return;
@@ -225,10 +237,8 @@ fn without_a_bpffs_tunnels_are_joined_all_the_same() {
     const TEST: &str = "without_a_bpffs_tunnels_are_joined_all_the_same";
     let (elsewhere, backend) = (tempfile::tempdir().unwrap(), RawBackend::manual());
     for directory in ["", "/a/b/c"] {
-        let config = format!(
-            "kernel:\n  sockmap: auto\n  pinDirectory: {}{directory}\n",
-            elsewhere.path().display()
-        );
+        let config =
+            format!("kernel:\n  sockmap: auto\n  pinDirectory: {}{directory}\n", elsewhere.path().display());
         let site = Site::configured(&[backend.address()], &config);
         if !joins(&site.penstock, TEST) {
             return;

@@ -22,7 +22,8 @@ const ALWAYS: &str = "  spliceFrom: 0\n";
 /// What the backend sends through a tunnel, byte by byte: then userspace is sometimes up to date, and can hand over.
 const TUNNEL: usize = 8 << 10;
 
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHING: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// The first bytes of a text in which no two words of 8 bytes are equal, so that a lost, doubled or moved one shows.
 fn body(size: usize) -> &'static [u8] {
@@ -99,8 +100,10 @@ fn moved(site: &Site, rung: &str) -> f64 {
 #[test]
 fn with_all_accelerations() {
     let backend = backend();
-    let site =
-        Site::configured(&[backend.address()], &format!("kernel:\n{ALWAYS}  sockmap: auto\n  pinDirectory: null\n"));
+    let site = Site::configured(
+        &[backend.address()],
+        &format!("kernel:\n{ALWAYS}  sockmap: auto\n  pinDirectory: null\n"),
+    );
     let proven = |name| is(&site, name, "proven");
     for via in Via::BOTH {
         let before = moved(&site, "splice");

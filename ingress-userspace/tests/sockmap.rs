@@ -201,7 +201,9 @@ fn a_socket_in_another_agents_sockmap_is_copied() {
     let agent: &'static Joints =
         Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()));
     on_a_worker(TEST, async |rungs| {
-        for (client_is_theirs, splice_from) in [(true, None), (false, None), (true, Some(0)), (false, Some(0))] {
+        for (client_is_theirs, splice_from) in
+            [(true, None), (false, None), (true, Some(0)), (false, Some(0))]
+        {
             let (mut client_side, client) = pair().await;
             let (mut backend_side, backend) = pair().await;
             let (unrelated, _peer) = pair().await;

@@ -141,7 +141,9 @@ struct OfProcess {
 impl OfProcess {
     /// Pins what is loaded and in use, and looks after it.
     fn look_after(&self) {
-        let Some(joints) = Joints::loaded().filter(|_| self.found.proven(Acceleration::Sockmap)) else { return };
+        let Some(joints) = Joints::loaded().filter(|_| self.found.proven(Acceleration::Sockmap)) else {
+            return;
+        };
         if let Some(directory) = &self.directory {
             pin(joints, directory);
         }
@@ -322,7 +324,11 @@ impl Accelerations {
             "kernel accelerations"
         );
         for (suite, reason) in crate::tls::ktls::report().into_iter().flat_map(|found| found.missing) {
-            tracing::info!(suite, reason, "a cipher suite is not proven in the kernel, and stays with rustls");
+            tracing::info!(
+                suite,
+                reason,
+                "a cipher suite is not proven in the kernel, and stays with rustls"
+            );
         }
     }
 }

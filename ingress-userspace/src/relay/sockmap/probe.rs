@@ -14,7 +14,6 @@ use crate::bpf::Joints;
 use crate::kernel::{PROBE_LIMIT, Unavailable};
 use crate::relay::{Rungs, Tunnel, TunnelEnd, Way};
 
-
 /// Bytes of a flood: several times what the kernel may hold.
 const FLOOD: usize = 3 << 20;
 
