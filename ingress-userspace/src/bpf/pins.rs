@@ -36,10 +36,9 @@ impl Pin {
     fn fate(&self) -> Fate {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if found.ino() == self.inode => Fate::Ours,
-            Ok(_) => Fate::Replaced,
             Err(error) if error.kind() == ErrorKind::NotFound => Fate::Gone,
-            // It cannot be seen any more, which says nothing about whether it is there.
-            Err(_) => Fate::Replaced,
+            // One that cannot be seen any more may well be there.
+            Ok(_) | Err(_) => Fate::Replaced,
         }
     }
 }

@@ -318,12 +318,14 @@ fn follow_updates(rig: &Rig) {
     rig.end().unwrap();
 }
 
+/// So many records may be made with a key, where a test has to come to the end of one.
+const LIMIT: u64 = 64;
+
 #[test]
 fn a_key_makes_no_more_records_than_it_may() {
     if !possible("a_key_makes_no_more_records_than_it_may") {
         return;
     }
-    const LIMIT: u64 = 64;
     let rig = Rig::limited_to(TLS13_AES_128_GCM_SHA256, LIMIT);
     let mut client = rig.connect();
     client.offload();
@@ -352,7 +354,7 @@ fn a_connection_should_end_before_its_key_is_used_up() {
     if !possible("a_connection_should_end_before_its_key_is_used_up") {
         return;
     }
-    let rig = Rig::limited_to(TLS13_AES_128_GCM_SHA256, 64);
+    let rig = Rig::limited_to(TLS13_AES_128_GCM_SHA256, LIMIT);
     let mut client = rig.connect();
     client.offload();
     assert_eq!(client.ask("should-end"), "false");
