@@ -2,7 +2,8 @@
 # The first process of the guest. It mounts what the tests expect, loads the modules, runs each test program, and says on
 # the first serial port what happened, in lines that begin with "@". The kernel's own messages go to the second port.
 /bin/busybox --install -s /bin
-export PATH=/tools:/bin HOME=/tmp RUST_BACKTRACE=1
+# Both processors are one thread of the emulator: tests side by side would only wait for each other.
+export PATH=/tools:/bin HOME=/tmp RUST_BACKTRACE=1 RUST_TEST_THREADS=1
 
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
