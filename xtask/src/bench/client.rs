@@ -79,11 +79,10 @@ pub(super) struct Response {
 
 impl Client {
     pub(super) fn new(address: SocketAddr, trust: &Path, resume: bool) -> Outcome<Self> {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
-        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
-        let mut config = config(provider, trust)?;
-        config.resumption = if resume { Resumption::in_memory_sessions(8) } else { Resumption::disabled() };
+        let mut config = tls13_config(trust)?;
+        if resume {
+            config.resumption = Resumption::in_memory_sessions(8);
+        }
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), address })
     }
 
@@ -123,6 +122,16 @@ impl Client {
         };
         tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| "no response in time")?
     }
+}
+
+/// What every client here offers, without resumption.
+pub(super) fn tls13_config(trust: &Path) -> Outcome<ClientConfig> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+    let mut config = config(provider, trust)?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 fn config(provider: CryptoProvider, trust: &Path) -> Outcome<ClientConfig> {

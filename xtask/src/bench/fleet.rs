@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use super::certificate::Certificate;
 use super::client::Client;
 use super::process::Server;
-use super::programs::{Product, Program, Programs};
-use super::scenario::{SMALL, lengths};
-use super::{haproxy, nginx, penstock};
+use super::programs::{Product, Program, Programs, Role};
+use super::scenario::{Family, Kind, SMALL, Scenario, lengths};
+use super::{haproxy, nginx, penstock, wire};
 use crate::shell::Outcome;
 
 /// How long a server may take to answer its first request.
@@ -24,70 +24,127 @@ pub(super) struct Cpus {
     pub(super) load: u16,
 }
 
+impl Cpus {
+    /// What starts a part of the load. Where it shares the CPU of the proxies, it does not take it from them when it wakes up
+    /// (`SCHED_BATCH`, sched(7)): a client on another machine would not, either.
+    pub(super) fn load_starter(self) -> &'static [&'static str] {
+        if self.load == self.server { &["chrt", "--batch", "0"] } else { &[] }
+    }
+}
+
 /// What all servers of a run share: certificate, backend and a directory that ends with the run.
 pub(super) struct Bench {
     pub(super) programs: Programs,
     pub(super) cpus: Cpus,
     pub(super) certificate: Certificate,
+    /// nginx with files.
     backend: SocketAddr,
-    // Fields are dropped in this order: first the process, then its directory.
-    _backend_process: Server,
+    /// Our own.
+    wire_backend: SocketAddr,
+    // Fields are dropped in this order: first the processes, then their directory.
+    _backend_processes: Vec<Server>,
     directory: TempDir,
+}
+
+/// What every server is to do.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) family: Family,
+    pub(super) backend: SocketAddr,
+    pub(super) certificate: &'a Certificate,
+    pub(super) access_log: bool,
 }
 
 impl Bench {
     pub(super) async fn new(programs: Programs, cpus: Cpus) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("penstock-bench-").tempdir()?;
         let certificate = Certificate::create(directory.path())?;
-        let backend = free_address()?;
-        let home = subdirectory(directory.path(), "backend")?;
-        let mut command = programs.backend.command.clone();
-        command.extend(nginx::backend(&home, backend, &lengths())?);
-        let mut process = Server::start("backend", &command, cpus.load, &home.join("log"), false)?;
-        let connect = async || Ok(tokio::net::TcpStream::connect(backend).await.map(drop)?);
-        wait_until_ready(&mut process, connect).await?;
-        Ok(Self { programs, cpus, certificate, backend, _backend_process: process, directory })
+        let (backend, wire_backend) = (free_address()?, free_address()?);
+        let mut processes = Vec::new();
+        if let Some(program) = &programs.backend {
+            let home = subdirectory(directory.path(), "backend")?;
+            let mut command = program.command.clone();
+            command.extend(nginx::backend(&home, backend, &lengths())?);
+            processes.push(start_backend(&command, backend, cpus, &home).await?);
+        }
+        let home = subdirectory(directory.path(), "wire-backend")?;
+        let this = std::env::current_exe()?.display().to_string();
+        let command =
+            [&this, "bench", "wire-backend", "--address", &wire_backend.to_string()].map(str::to_owned);
+        processes.push(start_backend(&command, wire_backend, cpus, &home).await?);
+        Ok(Self {
+            programs,
+            cpus,
+            certificate,
+            backend,
+            wire_backend,
+            _backend_processes: processes,
+            directory,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Starts every server, and waits until each serves what it should.
-    pub(super) async fn start(&self, access_log: bool) -> Outcome<Vec<Running>> {
+    /// Starts every server that takes part in a scenario, and waits until each serves what it should.
+    pub(super) async fn start(&self, scenario: &Scenario) -> Outcome<Vec<Running>> {
         let mut fleet = Vec::new();
         for (index, program) in self.programs.servers.iter().enumerate() {
-            fleet.push(self.start_one(program, index, access_log).await?);
+            if program.takes_part(scenario.family) {
+                let running = self.start_one(program, index, scenario).await;
+                fleet.push(running.map_err(|error| format!("{}: {error}", program.name))?);
+            }
         }
         Ok(fleet)
     }
 
-    async fn start_one(&self, program: &Program, index: usize, access_log: bool) -> Outcome<Running> {
+    async fn start_one(&self, program: &Program, index: usize, scenario: &Scenario) -> Outcome<Running> {
         let home = subdirectory(self.directory.path(), &format!("server-{index}"))?;
         let address = free_address()?;
-        let (backend, certificate) = (self.backend, &self.certificate);
+        let certificate = &self.certificate;
+        let backend = if scenario.family == Family::Https { self.backend } else { self.wire_backend };
+        let site = Site { family: scenario.family, backend, certificate, access_log: scenario.access_log };
         let arguments = match program.product {
-            Product::Nginx => nginx::proxy(&home, address, backend, certificate, access_log)?,
-            Product::Haproxy => haproxy::proxy(&home, address, backend, certificate, access_log)?,
+            Product::Nginx => nginx::proxy(&home, address, program.module.as_deref(), &site)?,
+            Product::Haproxy => haproxy::proxy(&home, address, &site)?,
             Product::Penstock => {
-                let (http, admin) = (free_address()?, free_address()?);
-                let addresses = penstock::Addresses { https: address, http, admin };
-                penstock::proxy(&home, addresses, backend, certificate, access_log)?
+                let (other, admin) = (free_address()?, free_address()?);
+                let is_plain = matches!(scenario.family, Family::WebSocket | Family::Plain);
+                let (http, https) = if is_plain { (address, other) } else { (other, address) };
+                penstock::proxy(&home, penstock::Addresses { https, http, admin }, program.rungs, &site)?
             }
         };
         let command = [program.command.clone(), arguments].concat();
         // The access log, where there is one, is standard output or /dev/null.
         let mut process = Server::start(&program.name, &command, self.cpus.server, &home.join("log"), true)?;
-        let client = Client::new(address, &certificate.chain_file, false)?;
-        wait_until_ready(&mut process, async || check(&client).await).await?;
-        Ok(Running { process, address })
+        if let Kind::Wire { dialect, .. } = scenario.kind {
+            let trust = &certificate.chain_file;
+            wait_until_ready(&mut process, async || wire::client::check(address, dialect, trust)).await?;
+        } else {
+            let client = Client::new(address, &certificate.chain_file, false)?;
+            wait_until_ready(&mut process, async || check(&client).await).await?;
+        }
+        Ok(Running { name: program.name.clone(), role: program.role, process, address })
     }
 }
 
 /// A server that is ready.
 pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) role: Role,
     pub(super) process: Server,
     pub(super) address: SocketAddr,
+}
+
+/// Starts a backend, and waits until it can be connected to.
+async fn start_backend(command: &[String], address: SocketAddr, cpus: Cpus, home: &Path) -> Outcome<Server> {
+    let starter = cpus.load_starter().iter().map(|word| (*word).to_owned());
+    let command: Vec<String> = starter.chain(command.iter().cloned()).collect();
+    let mut process = Server::start("backend", &command, cpus.load, &home.join("log"), false)?;
+    let connect = async || Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
+    wait_until_ready(&mut process, connect).await?;
+    Ok(process)
 }
 
 /// Whether the server serves exactly what the backend has.

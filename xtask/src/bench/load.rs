@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::certificate::HOST;
 use super::fleet::Bench;
@@ -14,7 +16,7 @@ use super::scenario::{Kind, SMALL};
 use crate::shell::Outcome;
 
 /// How much longer than asked for a load generator may run.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// What a load generator saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -84,6 +86,17 @@ pub(super) fn command(
             load.extend(resume.then(|| "--resume".to_owned()));
             load
         }
+        Kind::Wire { dialect, connections, length } => {
+            let dialect = dialect.to_possible_value().ok_or("an unnamed dialect")?.get_name().to_owned();
+            let program = std::env::current_exe()?.display().to_string();
+            let (address, trust) = (address.to_string(), bench.certificate.chain_file.display().to_string());
+            let (connections, length) = (connections.to_string(), length.to_string());
+            let mut load =
+                words(&[&program, "bench", "wire-client", "--address", &address, "--trust", &trust]);
+            load.extend(words(&["--dialect", &dialect, "--connections", &connections, "--length", &length]));
+            load.extend(words(&["--milliseconds", &duration.as_millis().to_string()]));
+            load
+        }
         Kind::Idle { connections } => {
             let mut load = helper(bench, "idle-connections", address)?;
             load.extend(words(&["--count", &connections.to_string()]));
@@ -91,8 +104,9 @@ pub(super) fn command(
         }
     };
     let cpu = bench.cpus.load.to_string();
-    Ok([words(&["setpriv", "--pdeathsig", "TERM", "prlimit", "--nofile=8192:", "taskset", "-c", &cpu]), load]
-        .concat())
+    let starter =
+        words(&["setpriv", "--pdeathsig", "TERM", "prlimit", "--nofile=8192:", "taskset", "-c", &cpu]);
+    Ok([starter, words(bench.cpus.load_starter()), load].concat())
 }
 
 fn url(address: SocketAddr, length: usize) -> String {
@@ -143,6 +157,53 @@ pub(super) async fn run(bench: &Bench, command: &[String], duration: Duration) -
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     Err(format!("{} ended with {}\n{text}{errors}", command.join(" "), output.status).into())
+}
+
+/// A load whose connections are open, and that waits to be told to begin.
+pub(super) struct Staged {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Staged {
+    /// Starts a command of [`command`] that opens its connections first.
+    pub(super) async fn start(command: &[String]) -> Outcome<Self> {
+        let (program, arguments) = command.split_first().ok_or("an empty command")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().ok_or("the load has no output")?);
+        let mut staged = Self { child, input, output };
+        let line = staged.line(GRACE).await?;
+        if line.trim() == "ready" { Ok(staged) } else { Err(format!("the load says: {line}").into()) }
+    }
+
+    /// Makes the load; its connections stay open.
+    pub(super) async fn go(&mut self, duration: Duration) -> Outcome<Load> {
+        let input = self.input.as_mut().ok_or("the load has no input")?;
+        input.write_all(b"go\n").await?;
+        let line = self.line(duration + GRACE).await?;
+        parse(line.trim()).ok_or_else(|| format!("the load says: {line}"))?
+    }
+
+    /// Closes the connections.
+    pub(super) async fn end(mut self) -> Outcome {
+        drop(self.input.take());
+        tokio::time::timeout(GRACE, self.child.wait()).await.map_err(|_| "the load does not end")??;
+        Ok(())
+    }
+
+    async fn line(&mut self, bound: Duration) -> Outcome<String> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(bound, self.output.read_line(&mut line)).await;
+        read.map_err(|_| "the load does not go on")??;
+        Ok(line)
+    }
 }
 
 /// The findings, if the line is that. Responses other than 200 make a measurement worthless.

@@ -13,15 +13,15 @@ pub(super) struct Machine {
     facts: Vec<(String, String)>,
 }
 
-/// Describes this machine; refuses one that has not both CPUs.
-pub(super) fn describe(programs: &Programs, cpus: Cpus) -> Outcome<Machine> {
+/// Describes this machine; refuses one that has not both CPUs. A guest has one.
+pub(super) fn describe(programs: &Programs, cpus: Cpus, guest: bool) -> Outcome<Machine> {
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     for cpu in [cpus.server, cpus.load] {
         if !lists(online.trim(), cpu) {
             return Err(format!("CPU {cpu} is not online ({}): two are needed", online.trim()).into());
         }
     }
-    if cpus.server == cpus.load {
+    if cpus.server == cpus.load && !guest {
         return Err("the load needs a CPU of its own".into());
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) fn describe(programs: &Programs, cpus: Cpus) -> Outcome<Machine> {
     if let Ok(governor) = fs::read_to_string(governor) {
         facts.push(("governor".to_owned(), governor.trim().to_owned()));
     }
-    let named = programs.servers.iter().filter(|program| program.role != Role::Twin);
+    let named = programs.servers.iter().filter(|it| !matches!(it.role, Role::Twin | Role::Variant));
     facts.extend(named.map(|program| (program.name.clone(), program.version.clone())));
     Ok(Machine { facts })
 }

@@ -1,5 +1,6 @@
 //! The order of work: interleaved rounds, each server's use of the machine before and after.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::fleet::{Bench, Running};
-use super::load::{self, Load};
-use super::procfs::{self, Memory};
+use super::load::{self, Load, Staged};
+use super::procfs::{self, MachineUsage, Memory};
 use super::programs::Role;
-use super::scenario::{Kind, SMALL, Scenario};
+use super::scenario::{Family, Kind, SMALL, Scenario};
 use super::{report, syscalls};
-use crate::shell::Outcome;
+use crate::shell::{Outcome, find};
 
 /// The system calls of one second are enough: their number per request does not depend on how fast the machine is.
 const SYSCALLS: Duration = Duration::from_secs(1);
@@ -33,11 +34,23 @@ pub(super) struct Sample {
     pub(super) load: Load,
     pub(super) cpu_ns: u64,
     pub(super) switches: u64,
+    /// Of the whole machine, everybody's.
+    pub(super) machine: MachineUsage,
 }
 
 impl Sample {
     pub(super) fn cpu_us_per_request(&self) -> f64 {
         self.cpu_ns as f64 / 1e3 / self.load.requests as f64
+    }
+
+    /// With the time of kernel threads, which do a part of the work of some rungs.
+    pub(super) fn with_kernel_us_per_request(&self) -> f64 {
+        (self.cpu_ns + self.machine.kernel_ns) as f64 / 1e3 / self.load.requests as f64
+    }
+
+    /// Of the whole machine, with load and backend.
+    pub(super) fn machine_us_per_request(&self) -> f64 {
+        self.machine.busy_ns as f64 / 1e3 / self.load.requests as f64
     }
 
     pub(super) fn requests_per_second(&self) -> f64 {
@@ -84,16 +97,16 @@ pub(super) struct Results {
 /// Measures every scenario, and prints each when it is done.
 pub(super) async fn all(bench: &Bench, scenarios: &[Scenario], plan: Plan) -> Outcome<Vec<Results>> {
     let mut results = Vec::new();
-    let mut fleet: Option<(bool, Vec<Running>)> = None;
+    let mut fleet: Option<((Family, bool), Vec<Running>)> = None;
     for scenario in scenarios {
         eprintln!("measuring: {}", scenario.title);
         // Memory of idle connections is counted in servers that have done nothing else.
         let fresh = matches!(scenario.kind, Kind::Idle { .. });
         let mut servers = match fleet.take() {
-            Some((access_log, servers)) if access_log == scenario.access_log && !fresh => servers,
+            Some((site, servers)) if site == (scenario.family, scenario.access_log) && !fresh => servers,
             earlier => {
                 drop(earlier);
-                bench.start(scenario.access_log).await?
+                bench.start(scenario).await?
             }
         };
         let findings = match scenario.kind {
@@ -103,7 +116,7 @@ pub(super) async fn all(bench: &Bench, scenarios: &[Scenario], plan: Plan) -> Ou
         let result = Results { scenario: *scenario, findings };
         report::print(&result);
         results.push(result);
-        fleet = Some((scenario.access_log, servers));
+        fleet = Some(((scenario.family, scenario.access_log), servers));
     }
     Ok(results)
 }
@@ -111,12 +124,12 @@ pub(super) async fn all(bench: &Bench, scenarios: &[Scenario], plan: Plan) -> Ou
 async fn loaded(bench: &Bench, servers: &mut [Running], kind: Kind, plan: Plan) -> Outcome<Vec<Findings>> {
     let mut findings = Vec::new();
     // Counting system calls comes first, and warms every server up.
-    for (server, program) in servers.iter().zip(&bench.programs.servers) {
+    for server in servers.iter() {
         let syscalls =
-            count_syscalls(bench, server, kind).await.map_err(|e| format!("{}: {e}", program.name))?;
+            count_syscalls(bench, server, kind).await.map_err(|e| format!("{}: {e}", server.name))?;
         findings.push(Findings {
-            name: program.name.clone(),
-            role: program.role,
+            name: server.name.clone(),
+            role: server.role,
             samples: Vec::new(),
             syscalls,
             memory: Memory::default(),
@@ -139,16 +152,26 @@ async fn loaded(bench: &Bench, servers: &mut [Running], kind: Kind, plan: Plan) 
 async fn sample(bench: &Bench, server: &Running, kind: Kind, duration: Duration) -> Outcome<Sample> {
     let command = load::command(bench, server.address, kind, duration)?;
     let pids = server.process.pids();
-    let before = procfs::usage(&pids)?;
-    let load = load::run(bench, &command, duration).await?;
-    let used = procfs::usage(&pids)? - before;
-    Ok(Sample { load, cpu_ns: used.cpu_ns, switches: used.switches })
+    let staged = if matches!(kind, Kind::Wire { .. }) { Some(Staged::start(&command).await?) } else { None };
+    let (before, machine_before) = (procfs::usage(&pids)?, procfs::machine()?);
+    let (load, staged) = match staged {
+        Some(mut staged) => (staged.go(duration).await?, Some(staged)),
+        None => (load::run(bench, &command, duration).await?, None),
+    };
+    let (used, machine) = (procfs::usage(&pids)? - before, procfs::machine()? - machine_before);
+    if let Some(staged) = staged {
+        staged.end().await?;
+    }
+    Ok(Sample { load, cpu_ns: used.cpu_ns, switches: used.switches, machine })
 }
 
 /// System calls per request, or `None` where they cannot be counted.
 async fn count_syscalls(bench: &Bench, server: &Running, kind: Kind) -> Outcome<Option<f64>> {
     let command = load::command(bench, server.address, kind, SYSCALLS)?;
     let file = bench.path().join("syscalls");
+    if matches!(kind, Kind::Wire { .. }) {
+        return count_staged(&command, &server.process.pids(), &file).await;
+    }
     let wrapped = syscalls::wrap(command.clone(), &server.process.pids(), &file);
     let counted = async {
         let load = load::run(bench, &wrapped, SYSCALLS).await?;
@@ -166,23 +189,45 @@ async fn count_syscalls(bench: &Bench, server: &Running, kind: Kind) -> Outcome<
     }
 }
 
+/// System calls per request of a load that opens its connections before.
+async fn count_staged(command: &[String], pids: &[u32], file: &Path) -> Outcome<Option<f64>> {
+    if find("perf").is_none() {
+        return Ok(None);
+    }
+    let mut staged = Staged::start(command).await?;
+    let counter = syscalls::start(pids, file);
+    let load = staged.go(SYSCALLS).await?;
+    let counted = match counter {
+        Ok(counter) => counter.end().await,
+        Err(error) => Err(error),
+    };
+    staged.end().await?;
+    match counted.and_then(|()| syscalls::count(&std::fs::read_to_string(file)?)) {
+        Ok(count) => Ok(Some(count as f64 / load.requests as f64)),
+        Err(error) => {
+            eprintln!("system calls are not counted: {error}");
+            Ok(None)
+        }
+    }
+}
+
 async fn idle(bench: &Bench, servers: &mut [Running], connections: usize) -> Outcome<Vec<Findings>> {
     let mut findings = Vec::new();
-    for (server, program) in servers.iter_mut().zip(&bench.programs.servers) {
+    for server in servers.iter_mut() {
         warm_up(bench, server).await?;
         let pids = server.process.pids();
         let before = procfs::memory(&pids);
         let clients = open_idle(bench, server, connections).await;
         server.process.check()?;
-        let clients = clients.map_err(|error| format!("{}: {error}", program.name))?;
+        let clients = clients.map_err(|error| format!("{}: {error}", server.name))?;
         let usage = procfs::usage(&pids)?;
         tokio::time::sleep(IDLE).await;
         let cpu_ns = (procfs::usage(&pids)? - usage).cpu_ns;
         let after = procfs::memory(&pids);
         drop(clients);
         findings.push(Findings {
-            name: program.name.clone(),
-            role: program.role,
+            name: server.name.clone(),
+            role: server.role,
             samples: Vec::new(),
             syscalls: None,
             memory: after,

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, HOST};
+use super::fleet::Site;
+use super::scenario::Family;
 use crate::packages::is_root;
 use crate::shell::Outcome;
 
@@ -16,6 +18,10 @@ const SHORT: usize = 1024;
 
 /// The backend's buffer for a file.
 const BUFFER: usize = 64 << 10;
+
+/// The buffer for each direction of a passed-through connection: as large as Penstock's and four times the default, with
+/// which nginx needs more system calls.
+const STREAM_BUFFER: &str = "64k";
 
 /// What both roles have in common. `TEMP` keeps every path within our own directory.
 fn frame(directory: &Path, http: &str) -> String {
@@ -45,12 +51,73 @@ http {{
 pub(super) fn proxy(
     directory: &Path,
     address: SocketAddr,
-    backend: SocketAddr,
-    certificate: &Certificate,
-    access_log: bool,
+    module: Option<&Path>,
+    site: &Site<'_>,
 ) -> Outcome<Vec<String>> {
+    match site.family {
+        Family::Https | Family::Tls => arguments(
+            directory,
+            &frame(directory, &https(address, site.backend, site.certificate, site.access_log)),
+        ),
+        Family::WebSocket | Family::Plain => {
+            arguments(directory, &frame(directory, &upgrading(address, site.backend)))
+        }
+        Family::Passthrough => {
+            let module = module.ok_or("this nginx has no stream module")?;
+            arguments(directory, &stream(directory, address, module, site.backend))
+        }
+    }
+}
+
+/// HTTP without TLS that can become something else.
+fn upgrading(address: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        r#"access_log off;
+  server {{
+    listen {address} backlog=1024;
+    location / {{
+      proxy_pass http://{backend};
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade";
+      proxy_buffers 16 16k;
+      proxy_buffer_size 16k;
+    }}
+  }}"#
+    )
+}
+
+/// TLS that goes to the backend as it is, chosen by the server name.
+fn stream(directory: &Path, address: SocketAddr, module: &Path, backend: SocketAddr) -> String {
+    let user = if is_root() { "user root;\n" } else { "" };
+    format!(
+        "{user}load_module {module};
+worker_processes 1;
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+stream {{
+  upstream backend {{ server {backend}; }}
+  map $ssl_preread_server_name $target {{ {HOST} backend; }}
+  server {{
+    listen {address};
+    ssl_preread on;
+    proxy_pass $target;
+    proxy_buffer_size {STREAM_BUFFER};
+  }}
+}}
+",
+        module = module.display(),
+        directory = directory.display(),
+    )
+}
+
+/// HTTPS.
+fn https(address: SocketAddr, backend: SocketAddr, certificate: &Certificate, access_log: bool) -> String {
     let log = if access_log { "access_log /dev/null json;" } else { "access_log off;" };
-    let http = format!(
+    format!(
         r#"log_format json escape=json '{{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method","host":"$host","path":"$uri","status":$status,"bytes_in":$request_length,"bytes_out":$bytes_sent,"total":$request_time,"connect":"$upstream_connect_time","first_byte":"$upstream_header_time","endpoint":"$upstream_addr","tls_version":"$ssl_protocol","tls_suite":"$ssl_cipher","request_id":"$request_id"}}';
   {log}
   upstream backend {{
@@ -86,8 +153,7 @@ pub(super) fn proxy(
   }}"#,
         certificate = certificate.chain_file.display(),
         key = certificate.key_file.display(),
-    );
-    arguments(directory, &frame(directory, &http))
+    )
 }
 
 /// Writes the configuration of the backend, and returns its arguments.

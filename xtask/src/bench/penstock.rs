@@ -8,22 +8,54 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::certificate::{Certificate, HOST};
+use super::certificate::HOST;
+use super::fleet::Site;
+use super::scenario::Family;
 use crate::shell::Outcome;
+
+/// What a Penstock may use of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rungs {
+    /// What it uses by default.
+    Default,
+    /// Nothing: every byte is read and written.
+    Copy,
+    /// splice(2) for every body.
+    Splice,
+    /// The sockmap as well.
+    Sockmap,
+}
+
+impl Rungs {
+    /// The lines of the configuration's section `kernel`.
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Copy => "  ktls: off\n  splice: off\n  sockmap: off\n",
+            Self::Splice => "  sockmap: off\n  spliceFrom: 1\n",
+            Self::Sockmap => "  sockmap: auto\n",
+        }
+    }
+}
 
 /// Writes manifests and configuration, and returns the arguments.
 pub(super) fn proxy(
     directory: &Path,
     addresses: Addresses,
-    backend: SocketAddr,
-    certificate: &Certificate,
-    access_log: bool,
+    rungs: Rungs,
+    site: &Site<'_>,
 ) -> Outcome<Vec<String>> {
     let manifests = directory.join("manifests");
     fs::create_dir_all(&manifests)?;
-    fs::write(manifests.join("bench.yaml"), objects(backend, certificate))?;
+    fs::write(manifests.join("bench.yaml"), objects(site))?;
     let configuration = directory.join("penstock.yaml");
-    fs::write(&configuration, format!("tls:\n  minVersion: \"1.3\"\naccessLog:\n  enabled: {access_log}\n"))?;
+    // Pins have one owner, and here are several processes.
+    let text = format!(
+        "tls:\n  minVersion: \"1.3\"\naccessLog:\n  enabled: {access_log}\nrouting:\n  allowPlaintext: true\nkernel:\n  pinDirectory: null\n{rungs}",
+        access_log = site.access_log,
+        rungs = rungs.settings(),
+    );
+    fs::write(&configuration, text)?;
     let arguments = [
         "serve",
         "--manifests",
@@ -50,7 +82,12 @@ pub(super) struct Addresses {
     pub(super) admin: SocketAddr,
 }
 
-fn objects(backend: SocketAddr, certificate: &Certificate) -> String {
+fn objects(site: &Site<'_>) -> String {
+    let (annotations, tls) = match site.family {
+        Family::Passthrough => (r#", annotations: {penstock.dev/ssl-passthrough: "true"}"#, String::new()),
+        Family::WebSocket | Family::Plain => ("", String::new()),
+        Family::Https | Family::Tls => ("", format!("\n  tls: [{{hosts: [{HOST}], secretName: bench}}]")),
+    };
     format!(
         r"apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -59,10 +96,9 @@ spec: {{controller: penstock.dev/ingress-controller}}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {{name: bench, namespace: bench}}
+metadata: {{name: bench, namespace: bench{annotations}}}
 spec:
-  ingressClassName: penstock
-  tls: [{{hosts: [{HOST}], secretName: bench}}]
+  ingressClassName: penstock{tls}
   rules:
   - host: {HOST}
     http:
@@ -90,9 +126,9 @@ data:
   tls.crt: {crt}
   tls.key: {key}
 ",
-        port = backend.port(),
-        ip = backend.ip(),
-        crt = STANDARD.encode(&certificate.chain_pem),
-        key = STANDARD.encode(&certificate.key_pem),
+        port = site.backend.port(),
+        ip = site.backend.ip(),
+        crt = STANDARD.encode(&site.certificate.chain_pem),
+        key = STANDARD.encode(&site.certificate.key_pem),
     )
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::Sub;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::shell::Outcome;
 
@@ -23,6 +23,63 @@ impl Sub for Usage {
             switches: self.switches.saturating_sub(earlier.switches),
         }
     }
+}
+
+/// What the whole machine has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MachineUsage {
+    /// Time of kernel threads on a CPU, in nanoseconds: work queues and deferred interrupts.
+    pub(crate) kernel_ns: u64,
+    /// Time in which the CPUs were not idle, in nanoseconds. Some kernels count it in units of 10 ms only.
+    pub(crate) busy_ns: u64,
+}
+
+impl Sub for MachineUsage {
+    type Output = Self;
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            kernel_ns: self.kernel_ns.saturating_sub(earlier.kernel_ns),
+            busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
+        }
+    }
+}
+
+/// What the whole machine has used so far.
+pub(crate) fn machine() -> Outcome<MachineUsage> {
+    // All kernel threads are children of kthreadd, which is always 2. Only they are asked: their number is small.
+    let mut kernel = tree(2);
+    // Those that end take their time with them; workers of queues live for minutes.
+    kernel.retain(|pid| *pid != 2);
+    let kernel_ns = kernel.iter().filter_map(|pid| on_cpu(&PathBuf::from(format!("/proc/{pid}")))).sum();
+    let busy_ns = match fs::read_to_string("/proc/schedstat") {
+        // In nanoseconds, where the kernel has it.
+        Ok(schedstat) => busy_with_tasks_ns(&schedstat),
+        Err(_) => busy_ns(&fs::read_to_string("/proc/stat")?)?,
+    };
+    Ok(MachineUsage { kernel_ns, busy_ns })
+}
+
+/// All time of all CPUs with tasks, and with the interrupts that came meanwhile (the kernel's `sched-stats.rst`).
+fn busy_with_tasks_ns(schedstat: &str) -> u64 {
+    let of_cpu = |line: &str| line.strip_prefix("cpu")?.split_whitespace().nth(7)?.parse::<u64>().ok();
+    schedstat.lines().filter_map(of_cpu).sum()
+}
+
+/// First field of schedstat: time on a CPU in nanoseconds.
+fn on_cpu(task: &Path) -> Option<u64> {
+    fs::read_to_string(task.join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// All time of all CPUs but that of idling and of waiting for a disk (proc_stat(5)), and but that of guests, which is
+/// counted as the user's as well. What a hypervisor took away is not ours.
+fn busy_ns(stat: &str) -> Outcome<u64> {
+    /// `USER_HZ` is 100 on every architecture that Linux still has.
+    const TICK_NS: u64 = 10_000_000;
+    let cpu = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or("/proc/stat is odd")?;
+    let ticks: Vec<u64> = cpu.split_whitespace().map_while(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq
+    let busy = ticks.iter().take(7).enumerate().filter(|(index, _)| ![3, 4].contains(index));
+    Ok(busy.map(|(_, ticks)| ticks).sum::<u64>() * TICK_NS)
 }
 
 /// Resident memory of some processes in KiB. Shared pages count in full in `rss`, and by share in `pss`.
@@ -96,6 +153,15 @@ mod tests {
         assert_eq!(field_sum(rollup, &["Pss"]), 80);
         let status = "voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t3\n";
         assert_eq!(field_sum(status, &["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]), 10);
+    }
+
+    #[test]
+    fn time_that_is_not_idle_is_busy() {
+        let stat = "cpu  100 20 300 4000 50 6 7 800 0 0\ncpu0 1 2 3\n";
+        assert_eq!(busy_ns(stat).unwrap(), (100 + 20 + 300 + 6 + 7) * 10_000_000);
+        assert!(busy_ns("").is_err());
+        let schedstat = "version 15\ncpu0 0 0 0 0 0 0 70 5 9\ndomain0 3 1 2\ncpu1 0 0 0 0 0 0 7 5 9\n";
+        assert_eq!(busy_with_tasks_ns(schedstat), 77);
     }
 
     #[test]

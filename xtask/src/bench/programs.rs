@@ -1,8 +1,10 @@
 //! The programs that are compared, and how each is called.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::penstock::Rungs;
+use super::scenario::Family;
 use super::unpacked;
 use crate::shell::{Outcome, find, output};
 
@@ -15,6 +17,8 @@ pub(super) enum Role {
     Twin,
     /// Another build of Penstock.
     Baseline,
+    /// Penstock with other rungs: it stands beside the peers, and is compared with each of them itself.
+    Variant,
     /// What Penstock is compared with.
     Peer,
 }
@@ -27,6 +31,9 @@ pub(super) enum Product {
     Haproxy,
 }
 
+/// Where Debian has it.
+pub(super) const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// A program that serves.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
@@ -37,13 +44,38 @@ pub(super) struct Program {
     pub(super) version: String,
     pub(super) product: Product,
     pub(super) command: Vec<String>,
+    /// What a Penstock may use of the kernel.
+    pub(super) rungs: Rungs,
+    /// nginx' module for streams, where it is.
+    pub(super) module: Option<PathBuf>,
+}
+
+impl Program {
+    /// Whether a family of scenarios is about it.
+    pub(super) fn takes_part(&self, family: Family) -> bool {
+        match (self.role, self.rungs) {
+            (Role::Variant, Rungs::Sockmap) => matches!(family, Family::Passthrough | Family::WebSocket),
+            (Role::Variant, Rungs::Splice) => matches!(family, Family::Plain | Family::Tls),
+            (Role::Variant, _) => family != Family::Https,
+            (Role::Peer, _) if family == Family::Plain => false,
+            (Role::Peer, _) if family == Family::Passthrough && self.product == Product::Nginx => {
+                self.module.is_some()
+            }
+            _ => true,
+        }
+    }
+
+    fn with(mut self, rungs: Rungs) -> Self {
+        self.rungs = rungs;
+        self
+    }
 }
 
 /// Every program of a run.
 pub(super) struct Programs {
     pub(super) servers: Vec<Program>,
-    /// An nginx for the backend.
-    pub(super) backend: Program,
+    /// An nginx for the backend; without it, there is only our own.
+    pub(super) backend: Option<Program>,
 }
 
 impl Programs {
@@ -56,31 +88,53 @@ impl Programs {
 
 /// Finds every program. Without a current Debian, the installed peers have to do, and the user is told.
 pub(super) fn programs(penstock: &Path, baseline: Option<&Path>, suite: &str) -> Outcome<Programs> {
-    let mut servers = vec![
-        program("penstock", Role::Subject, Product::Penstock, path(penstock))?,
-        program("penstock again", Role::Twin, Product::Penstock, path(penstock))?,
-    ];
+    let mut servers = penstocks(penstock)?;
     if let Some(baseline) = baseline {
         let file = baseline.canonicalize().map_err(|error| format!("{}: {error}", baseline.display()))?;
         servers.push(program("penstock baseline", Role::Baseline, Product::Penstock, path(&file))?);
     }
     let installed =
         |name: &str| Ok::<_, String>(path(&find(name).ok_or(format!("{name} is not installed"))?));
-    let backend = program("nginx", Role::Peer, Product::Nginx, installed("nginx")?)?;
+    let mut backend = program("nginx", Role::Peer, Product::Nginx, installed("nginx")?)?;
+    backend.module = Some(PathBuf::from(STREAM_MODULE)).filter(|file| file.exists());
     servers.push(backend.clone());
     servers.push(program("haproxy", Role::Peer, Product::Haproxy, installed("haproxy")?)?);
-    match unpacked::unpack(suite, &["nginx", "haproxy"]) {
+    match unpacked::unpack(suite, &["nginx", "haproxy", "libnginx-mod-stream"]) {
         Ok(current) => {
             let (nginx, haproxy) =
                 (current.command("/usr/sbin/nginx")?, current.command("/usr/sbin/haproxy")?);
-            servers.push(program("nginx", Role::Peer, Product::Nginx, nginx)?);
+            let mut nginx = program("nginx", Role::Peer, Product::Nginx, nginx)?;
+            nginx.module = Some(current.file(STREAM_MODULE)).filter(|file| file.exists());
+            servers.push(nginx);
             servers.push(program("haproxy", Role::Peer, Product::Haproxy, haproxy)?);
         }
         Err(error) => {
             eprintln!("only the installed peers are measured; those of {suite} are not here: {error}");
         }
     }
-    Ok(Programs { servers, backend })
+    Ok(Programs { servers, backend: Some(backend) })
+}
+
+/// The programs of a guest, in which little is installed.
+pub(super) fn guest_programs(penstock: &Path) -> Outcome<Programs> {
+    let mut servers = penstocks(penstock)?;
+    let haproxy = find("haproxy").ok_or("haproxy is not installed")?;
+    servers.push(program("haproxy", Role::Peer, Product::Haproxy, path(&haproxy))?);
+    Ok(Programs { servers, backend: None })
+}
+
+/// Penstock, again, and with other rungs.
+fn penstocks(penstock: &Path) -> Outcome<Vec<Program>> {
+    let penstock = path(penstock);
+    let call = |name, role| program(name, role, Product::Penstock, penstock.clone());
+    let variant = |name, rungs| call(name, Role::Variant).map(|program| program.with(rungs));
+    Ok(vec![
+        call("penstock", Role::Subject)?,
+        call("penstock again", Role::Twin)?,
+        variant("penstock copy", Rungs::Copy)?,
+        variant("penstock splice", Rungs::Splice)?,
+        variant("penstock sockmap", Rungs::Sockmap)?,
+    ])
 }
 
 /// A program that needs nothing but its name.
@@ -100,5 +154,5 @@ fn program(name: &str, role: Role, product: Product, command: Vec<String>) -> Ou
         (Product::Penstock, _) | (_, None) => name.to_owned(),
         (_, Some(number)) => format!("{name} {}", number.split(['-', '+']).next().unwrap_or(number)),
     };
-    Ok(Program { name, role, version, product, command })
+    Ok(Program { name, role, version, product, command, rungs: Rungs::Default, module: None })
 }

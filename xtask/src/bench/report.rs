@@ -11,11 +11,13 @@ use super::stats::Spread;
 const NOISE: f64 = 0.10;
 
 /// What is taken from a sample.
-type Metric = fn(&Sample) -> f64;
+pub(super) type Metric = fn(&Sample) -> f64;
 
 /// The columns: a title, the number in absolute terms, and how it is written.
-const COLUMNS: [(&str, Metric, usize); 6] = [
+const COLUMNS: [(&str, Metric, usize); 8] = [
     ("CPU µs/req", Sample::cpu_us_per_request, 1),
+    ("+kernel/req", Sample::with_kernel_us_per_request, 1),
+    ("machine/req", Sample::machine_us_per_request, 1),
     ("req/s", Sample::requests_per_second, 0),
     ("p50 ms", |sample| sample.load.p50_us / 1e3, 2),
     ("p99 ms", |sample| sample.load.p99_us / 1e3, 2),
@@ -24,7 +26,7 @@ const COLUMNS: [(&str, Metric, usize); 6] = [
 ];
 
 /// How many of the columns make sense as a ratio: the share of the CPU that was used does not.
-const RATIOS: usize = 5;
+const RATIOS: usize = 7;
 
 /// Prints one scenario.
 pub(super) fn print(results: &Results) {
@@ -170,7 +172,7 @@ fn noise(findings: &[Findings]) -> Option<(Spread, Noise)> {
 }
 
 /// The ratio of two servers within each round.
-fn ratio(subject: &Findings, other: &Findings, metric: Metric) -> Option<Spread> {
+pub(super) fn ratio(subject: &Findings, other: &Findings, metric: Metric) -> Option<Spread> {
     Spread::of(subject.samples.iter().zip(&other.samples).map(|(a, b)| metric(a) / metric(b)))
 }
 
@@ -179,7 +181,7 @@ pub(super) fn json(machine: &Machine, plan: Plan, results: &[Results]) -> Value 
     json!({
         "machine": machine.json(),
         "rounds": plan.rounds,
-        "seconds": plan.duration.as_secs(),
+        "seconds": plan.duration.as_secs_f64(),
         "scenarios": results.iter().map(scenario_json).collect::<Vec<_>>(),
     })
 }
@@ -204,6 +206,8 @@ fn findings_json(found: &Findings) -> Value {
                 "requests": sample.load.requests,
                 "duration_us": sample.load.duration.as_micros() as u64,
                 "cpu_ns": sample.cpu_ns,
+                "kernel_threads_ns": sample.machine.kernel_ns,
+                "machine_ns": sample.machine.busy_ns,
                 "context_switches": sample.switches,
                 "p50_us": sample.load.p50_us,
                 "p99_us": sample.load.p99_us,

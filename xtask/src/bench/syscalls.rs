@@ -2,6 +2,10 @@
 //! twice at each, and so makes a busy server seem busier and its batches larger.
 
 use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
 
 use crate::shell::Outcome;
 
@@ -13,6 +17,27 @@ pub(super) fn wrap(load: Vec<String>, pids: &[u32], file: &Path) -> Vec<String> 
     let file = file.display().to_string();
     let perf = ["perf", "stat", "-x", ",", "-o", &file, "-e", EVENT, "-p", &pids, "--"];
     perf.map(str::to_owned).into_iter().chain(load).collect()
+}
+
+/// A running count.
+pub(super) struct Counter(Child);
+
+/// Counts until it is told to end.
+pub(super) fn start(pids: &[u32], file: &Path) -> Outcome<Counter> {
+    let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let mut perf = Command::new("setpriv");
+    perf.args(["--pdeathsig", "TERM", "perf", "stat", "-x", ",", "-e", EVENT, "-p", &pids, "-o"]).arg(file);
+    Ok(Counter(perf.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()?))
+}
+
+impl Counter {
+    /// Has the count written.
+    pub(super) async fn end(mut self) -> Outcome {
+        let pid = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        kill_process(pid.ok_or("perf has ended")?, Signal::INT)?;
+        self.0.wait().await?;
+        Ok(())
+    }
 }
 
 /// The count that perf wrote. A kernel without tracepoints, or a user who may not use them, is an error.

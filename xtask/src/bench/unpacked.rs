@@ -15,21 +15,33 @@ pub(super) struct Unpacked {
 pub(super) fn unpack(suite: &str, packages: &[&str]) -> Outcome<Unpacked> {
     let directory = root().join("target/bench").join(suite);
     let complete = directory.join("complete");
-    if complete.exists() {
+    // What was unpacked earlier may have been less.
+    let wanted = packages.join(" ");
+    if std::fs::read_to_string(&complete).is_ok_and(|found| found == wanted) {
         return Ok(Unpacked { directory });
     }
     let apt = Apt::new(&directory.join("apt"), &[suite])?;
     let mut names = apt.libraries(packages)?;
     names.extend(packages.iter().map(|name| (*name).to_owned()));
     apt.unpack(&names, &directory.join("archives"), &directory.join("root"))?;
-    fs::write(complete, "")?;
+    fs::write(complete, wanted)?;
     Ok(Unpacked { directory })
 }
 
 impl Unpacked {
+    /// The directory that stands for `/`.
+    fn root(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    /// A file of a package, by its path there.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
     /// The command that starts a program, given by its path in the package.
     pub(super) fn command(&self, program: &str) -> Outcome<Vec<String>> {
-        let root = self.directory.join("root");
+        let root = self.root();
         let mut libraries = Vec::new();
         let mut loader = None;
         for directory in multiarch_directories(&root)? {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::kernel::Kernel;
-use super::machine::Machine;
+use super::machine::{Machine, Processor};
 use super::transcript::{Transcript, alarms};
 use super::variant::Variant;
 use crate::shell::Outcome;
@@ -33,7 +33,7 @@ impl Boot {
         println!("\n== {name} ({})", kernel.release);
         let log = archive.with_file_name(format!("{}.log", name.replace([' ', ','], "-")));
         let begin = Instant::now();
-        let machine = Machine::boot(kernel, archive, variant, &log, limit)?;
+        let machine = Machine::boot(kernel, archive, (variant, Processor::Tests), &log, limit)?;
         let mut boot =
             Self { name, transcript: Transcript::default(), lines: Vec::new(), complaints: Vec::new() };
         if let Err(error) = boot.watch(&machine) {

@@ -56,6 +56,30 @@ impl Image {
         Ok(image)
     }
 
+    /// Programs of a benchmark, and the command that runs it.
+    pub(super) fn stage_benchmark(
+        directory: &Path,
+        kernel: &Kernel,
+        penstock: &Path,
+        command: &str,
+    ) -> Outcome<Self> {
+        let image = Self { root: directory.join("root") };
+        if image.root.exists() {
+            fs::remove_dir_all(&image.root)?;
+        }
+        image.base()?;
+        image.modules(kernel)?;
+        for name in ["chrt", "prlimit", "taskset"] {
+            let program = program(name)?;
+            image.copy(&program, &Path::new("tools").join(name))?;
+            image.libraries(&program)?;
+        }
+        image.stripped(penstock, Path::new("bench/penstock"))?;
+        image.stripped(&std::env::current_exe()?, Path::new("bench/xtask"))?;
+        image.write("bench/run", &format!("{command}\n"))?;
+        Ok(image)
+    }
+
     /// Packs the directory as the kernel reads it (`buffer-format.rst` in its documentation).
     pub(super) fn pack(&self, archive: &Path) -> Outcome {
         let script = "find . -print0 | LC_ALL=C sort -z | cpio --null --create --quiet --format=newc --owner=0:0 > \"$0\"";

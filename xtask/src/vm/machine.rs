@@ -15,6 +15,40 @@ use crate::shell::Outcome;
 /// The image lies in memory twice while the kernel unpacks it, and the tests need some as well.
 const MEMORY: &str = "3G";
 
+/// The processor that is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Processor {
+    /// Two, for tests.
+    Tests,
+    /// One, so that the guest's accounts of time add up. It does not claim to copy bytes well by one instruction: the emulator
+    /// does that byte by byte, so that copies would seem to cost as much as encryption.
+    Benchmark,
+    /// The same, and its time is the number of instructions: the emulator and other work on this machine do not show.
+    Instructions,
+}
+
+impl Processor {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            // With a thread for each processor, emulators before 8.1 may run an instruction that the kernel has just
+            // replaced (QEMU deba78709a, "Always lock pages before translation"): the kernel dies of an int3 that is not
+            // there any more.
+            Self::Tests => &["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"],
+            Self::Benchmark => &["-accel", "tcg,thread=single", "-cpu", "max,erms=off,fsrm=off", "-smp", "1"],
+            Self::Instructions => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                "max,erms=off,fsrm=off",
+                "-smp",
+                "1",
+            ],
+        }
+    }
+}
+
 /// A running guest. Dropping it ends the emulator.
 pub(super) struct Machine {
     emulator: Child,
@@ -27,7 +61,7 @@ impl Machine {
     pub(super) fn boot(
         kernel: &Kernel,
         archive: &Path,
-        variant: &Variant,
+        (variant, processor): (&Variant, Processor),
         log: &Path,
         limit: Duration,
     ) -> Outcome<Self> {
@@ -44,9 +78,7 @@ impl Machine {
             "none",
             "-no-reboot",
         ]);
-        // With a thread for each processor, emulators before 8.1 may run an instruction that the kernel has just replaced
-        // (QEMU deba78709a, "Always lock pages before translation"): the kernel dies of an int3 that is not there any more.
-        command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", MEMORY]);
+        command.args(processor.arguments()).args(["-m", MEMORY]);
         command.arg("-kernel").arg(kernel.image()?).arg("-initrd").arg(archive);
         command.arg("-append").arg(command_line(variant));
         command.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", log.display()));

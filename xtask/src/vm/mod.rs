@@ -10,6 +10,7 @@
 //! not needed. A boot has succeeded when the guest has said so in a line, no test has failed, and its kernel had
 //! nothing to complain of.
 
+pub(crate) mod benchmark;
 mod boot;
 mod image;
 mod kernel;
