@@ -9,9 +9,11 @@ mod splice;
 mod steer;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::sk_action::SK_DROP;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SockMap};
 use aya_ebpf::macros::{btf_map, sk_lookup, sk_msg, stream_verdict};
 use aya_ebpf::programs::{SkBuffContext, SkLookupContext, SkMsgContext};
+use aya_log_ebpf::debug;
 use ingress_common::abi::{ABI_VERSION, RELAY_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY};
 use ingress_common::counters::Counters;
 use ingress_common::flow::{Connection, FlowKey, Rule};
@@ -66,7 +68,11 @@ fn penstock_sent(context: SkMsgContext) -> u32 {
 /// Steers a new connection to a listening socket, or leaves it to the kernel.
 #[sk_lookup]
 fn penstock_steer(context: SkLookupContext) -> u32 {
-    steer::steer(&context)
+    let action = steer::steer(&context);
+    if action == SK_DROP {
+        debug!(&context, "a connection is refused");
+    }
+    action
 }
 
 /// The kernel's verifier proves that no program panics; the compiler wants a handler all the same.

@@ -5,6 +5,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
+use aya_log_ebpf::debug;
 use ingress_common::flow::Connection;
 use ingress_common::relay::{Flow, GO, Judgement, Reason, SEEN, Side, judge, peer_of};
 
@@ -69,12 +70,12 @@ fn decide(context: &SkBuffContext, length: u64) -> Option<()> {
     let (terms, sent) = unsafe { (terms(side), read_volatile(&raw const (*peer).sent)) };
     match judge(before, length, &terms, sent) {
         Judgement::Pass => {}
-        Judgement::TakeBack(reason) => take_back(side, before, reason),
+        Judgement::TakeBack(reason) => take_back(context, slot, side, before, reason),
         Judgement::Redirect => {
             if PAIRS.redirect_skb(context, peer_of(slot), 0) == i64::from(SK_PASS) {
                 count(flow, length);
             } else {
-                take_back(side, before, Reason::Peer);
+                take_back(context, slot, side, before, Reason::Peer);
             }
         }
     }
@@ -99,7 +100,8 @@ unsafe fn terms(side: *const Side) -> Side {
 }
 
 /// Ends redirecting before the bytes in hand.
-fn take_back(side: *mut Side, before: u64, reason: Reason) {
+fn take_back(context: &SkBuffContext, slot: u32, side: *mut Side, before: u64, reason: Reason) {
+    debug!(context, "slot {}: taken back at {} bytes, reason {}", slot, before & SEEN, reason as u64);
     // SAFETY: while GO is set only this program writes these, and it runs once at a time for each socket. The atomic
     // addition comes after them in everybody's eyes.
     unsafe {

@@ -285,3 +285,24 @@ fn a_full_map_falls_back_until_there_is_room() {
         by_sockmap(penstock) > 3.5
     });
 }
+
+#[test]
+fn programs_say_what_they_do_if_they_are_asked() {
+    const TEST: &str = "programs_say_what_they_do_if_they_are_asked";
+    let backend = RawBackend::manual();
+    for (word, speaks) in [("on", true), ("off", false)] {
+        let config = format!("kernel:\n  sockmap: auto\n  pinDirectory: null\n  programLog: {word}\n");
+        let mut site = Site::configured(&[backend.address()], &config);
+        if !joins(&site.penstock, TEST) {
+            return;
+        }
+        let mut tunnel = Open::new(&site, &backend);
+        tunnel.talk("hello");
+        tunnel.finish("<hello>");
+        // The probe has a slow reader for which the kernel holds too much: its program takes over from itself.
+        site.penstock.signal("TERM");
+        assert!(site.penstock.wait_exit().success());
+        let said = site.penstock.log().iter().any(|line| line.contains("taken back at"));
+        assert_eq!(said, speaks, "{word}");
+    }
+}

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT, attached, delete, update};
 use super::loader::{BpfError, OBJECT, check_version};
+use super::log;
 use super::pins::Pins;
 
 /// Pairs that can be joined at once, if nothing else is asked for.
@@ -121,9 +122,11 @@ impl Joints {
         for map in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
             loader.map_max_entries(map, pairs * 2);
         }
+        log::prepare(&mut loader);
         let mut ebpf = loader.load(OBJECT)?;
         check_version(&ebpf)?;
         attach(&mut ebpf)?;
+        log::listen(&mut ebpf);
         let sockets = take(&mut ebpf, abi::RELAY_SOCKETS)?;
         let flows = take(&mut ebpf, abi::RELAY_FLOWS)?;
         let array = take(&mut ebpf, abi::RELAY_SIDES)?;

@@ -12,6 +12,7 @@ use ingress_common::abi;
 use ingress_common::counters::Counters;
 use ingress_common::flow::{FlowKey, Rule};
 
+use super::log;
 use super::plain::Plain;
 
 /// The object, aligned as its ELF structures need it.
@@ -97,9 +98,11 @@ impl Steering {
         for unused in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
             loader.map_max_entries(unused, 1);
         }
+        log::prepare(&mut loader);
         let mut ebpf = loader.load(OBJECT)?;
         check_version(&ebpf)?;
         program(&mut ebpf)?.load()?;
+        log::listen(&mut ebpf);
         Ok(Self { ebpf })
     }
 

@@ -6,6 +6,7 @@
 mod element;
 mod joints;
 mod loader;
+pub(crate) mod log;
 mod pins;
 mod plain;
 mod probe;

@@ -19,6 +19,17 @@ pub enum Switch {
     Off,
 }
 
+/// Whether the eBPF programs say what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramLog {
+    /// They do not, which costs nothing.
+    #[default]
+    Off,
+    /// They do, in the program log.
+    On,
+}
+
 /// What the process may ask of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -35,6 +46,8 @@ pub struct KernelConfig {
     pub splice_from: Bytes,
     /// Tunnels that may be joined in the sockmap at once.
     pub sockmap_tunnels: NonZeroU16,
+    /// Whether the eBPF programs say what they do, for debugging.
+    pub program_log: ProgramLog,
     /// Where programs and maps are pinned if it is in a bpffs; `None` is nowhere.
     pub pin_directory: Option<PathBuf>,
 }
@@ -61,6 +74,7 @@ impl Default for KernelConfig {
             steering: Switch::Auto,
             splice_from: Bytes(256 * KIB),
             sockmap_tunnels: crate::bpf::PAIRS,
+            program_log: ProgramLog::Off,
             pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
         }
     }

@@ -15,7 +15,7 @@ mod config;
 mod probe;
 mod watch;
 
-pub use config::{KernelConfig, Switch};
+pub use config::{KernelConfig, ProgramLog, Switch};
 pub(crate) use probe::PROBE_LIMIT;
 pub use probe::probe;
 
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use crate::bpf::Joints;
+use crate::bpf::{Joints, log};
 
 /// Something that the kernel can do in place of userspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,9 @@ impl fmt::Display for Verdict {
 /// Probes, says what was found, and looks after what is loaded from then on. Instances with a name pin in directories of
 /// their own.
 pub fn start(config: &KernelConfig, instance: Option<&str>) -> Arc<Accelerations> {
+    if config.program_log == ProgramLog::On {
+        watch::listen();
+    }
     let (found, late) = probe::begin(config);
     let accelerations = Arc::new(found);
     accelerations.log();
@@ -172,6 +175,7 @@ impl OfProcess {
 
 /// Removes what was pinned, where no successor has replaced it. The kernel frees programs and maps with the process.
 pub fn end() {
+    log::flush();
     if let Some(joints) = Joints::loaded() {
         joints.unpin();
     }

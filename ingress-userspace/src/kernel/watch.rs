@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Acceleration, Accelerations};
-use crate::bpf::Joints;
+use crate::bpf::{Joints, log};
 
 /// How often slots are freed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -33,5 +33,20 @@ pub(super) fn watch(joints: &'static Joints, accelerations: &Arc<Accelerations>)
     };
     if let Err(error) = thread::Builder::new().name("kernel-watch".to_owned()).spawn(run) {
         accelerations.withdraw(Acceleration::Sockmap, format!("no thread to look after it: {error}"));
+    }
+}
+
+/// Writes what the eBPF programs that are loaded from now on say, in a thread of its own. It ends with the process.
+pub(super) fn listen() {
+    log::switch_on();
+    let run = || {
+        loop {
+            // Nobody unparks this thread; an early return would do no harm.
+            thread::park_timeout(SWEEP);
+            log::flush();
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("program-log".to_owned()).spawn(run) {
+        tracing::warn!(%error, "no thread to write what the eBPF programs say");
     }
 }

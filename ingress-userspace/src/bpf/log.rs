@@ -1,0 +1,70 @@
+//! What the eBPF programs say of themselves, for whoever debugs them: `kernel.programLog: on`.
+//!
+//! The programs ask a constant whether they may speak (`AYA_LOG_LEVEL`). The verifier knows its value and removes what is never
+//! reached, so that nobody pays for a log that is off; its buffer is then of one page.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use aya::{Ebpf, EbpfLoader};
+use aya_log::{EbpfLogger, LEVEL, Level};
+use log::{Log, Metadata, Record};
+
+/// The ring buffer of the messages.
+const BUFFER: &str = "AYA_LOGS";
+
+/// Everything, and nothing.
+const LOUD: u8 = Level::Trace as u8;
+const SILENT: u8 = 0;
+
+/// Whether programs that are loaded from now on may speak.
+static ON: AtomicBool = AtomicBool::new(false);
+
+/// Where the programs' messages are read.
+static LOGGERS: Mutex<Vec<EbpfLogger<ToTracing>>> = Mutex::new(Vec::new());
+
+/// Lets programs speak that are loaded from now on.
+pub(crate) fn switch_on() {
+    ON.store(true, Ordering::Relaxed);
+}
+
+/// Tells an object that is about to be loaded whether its programs may speak.
+pub(super) fn prepare(loader: &mut EbpfLoader<'_>) {
+    let on = ON.load(Ordering::Relaxed);
+    loader.override_global(LEVEL, if on { &LOUD } else { &SILENT }, true);
+    if !on {
+        loader.map_max_entries(BUFFER, 1);
+    }
+}
+
+/// Listens to the programs of an object that was loaded.
+pub(super) fn listen(ebpf: &mut Ebpf) {
+    if !ON.load(Ordering::Relaxed) {
+        return;
+    }
+    match EbpfLogger::init_with_logger(ebpf, ToTracing) {
+        Ok(logger) => LOGGERS.lock().unwrap_or_else(PoisonError::into_inner).push(logger),
+        Err(error) => tracing::warn!(%error, "the messages of the eBPF programs cannot be read"),
+    }
+}
+
+/// Writes what was said since the last time. What did not fit into the buffer until then is lost.
+pub(crate) fn flush() {
+    let mut loggers = LOGGERS.lock().unwrap_or_else(PoisonError::into_inner);
+    loggers.iter_mut().for_each(EbpfLogger::flush);
+}
+
+/// Hands messages on to the program's own log. Who has asked for them sees them whatever its level.
+struct ToTracing;
+
+impl Log for ToTracing {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        tracing::info!(target: "penstock::bpf", program = record.target(), "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
