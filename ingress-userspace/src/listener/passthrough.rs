@@ -198,11 +198,9 @@ impl Passing {
                 Err("upstream-reset")
             }
             Err(bound) => {
-                let (owes_client, owes_backend) = tunnel.owes(tcp, upstream);
-                if owes_client {
+                // Neither who lacks bytes nor who has sent them may see an end in order.
+                if tunnel.owes(tcp, upstream) {
                     abort(tcp);
-                }
-                if owes_backend {
                     abort(upstream);
                 }
                 if let Some(limit) = bound.limit() {

@@ -42,6 +42,20 @@ enum Failed {
     Sink(io::Error),
 }
 
+impl Failed {
+    /// Which side it was.
+    fn of(
+        self,
+        source: impl FnOnce(io::Error) -> TunnelEnd,
+        sink: impl FnOnce(io::Error) -> TunnelEnd,
+    ) -> TunnelEnd {
+        match self {
+            Self::Source(error) => source(error),
+            Self::Sink(error) => sink(error),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Bytes are moving.
@@ -146,10 +160,10 @@ impl Tunnel {
         [&self.up.way, &self.down.way]
     }
 
-    /// Whether the client and the backend lack bytes that the other has sent. An end in order would then say that nothing is
-    /// missing.
-    pub fn owes<C: Duplex, B: Duplex>(&self, client: &mut C, backend: &mut B) -> (bool, bool) {
-        (self.down.way.owes(client), self.up.way.owes(backend))
+    /// Whether the client or the backend lacks bytes that the other has sent. An end in order would then say that nothing is
+    /// missing. What the kernel has redirected is in no receive queue, so that a close alone would not make a reset of it.
+    pub fn owes<C: Duplex, B: Duplex>(&self, client: &mut C, backend: &mut B) -> bool {
+        self.down.way.owes(client) || self.up.way.owes(backend)
     }
 
     /// Goes on until both directions have ended, one has failed, a bound is reached, or nothing has moved for `idle`.
@@ -180,17 +194,14 @@ impl Tunnel {
         mut progress: impl FnMut(u64),
     ) -> Poll<TunnelEnd> {
         let up = self.up.poll(cx, client, backend, &mut progress);
-        let down = self.down.poll(cx, backend, client, &mut progress);
-        match (up, down) {
-            (Poll::Ready(Err(failed)), _) => Poll::Ready(match failed {
-                Failed::Source(error) => TunnelEnd::Client(error),
-                Failed::Sink(error) => TunnelEnd::Backend(error),
-            }),
-            (_, Poll::Ready(Err(failed))) => Poll::Ready(match failed {
-                Failed::Source(error) => TunnelEnd::Backend(error),
-                Failed::Sink(error) => TunnelEnd::Client(error),
-            }),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(TunnelEnd::Complete),
+        // A reset is told once: if a write has met it, a read finds what looks like an end in order, which must not be passed on.
+        let up = match up {
+            Poll::Ready(Err(failed)) => return Poll::Ready(failed.of(TunnelEnd::Client, TunnelEnd::Backend)),
+            up => up.is_ready(),
+        };
+        match self.down.poll(cx, backend, client, &mut progress) {
+            Poll::Ready(Err(failed)) => Poll::Ready(failed.of(TunnelEnd::Backend, TunnelEnd::Client)),
+            Poll::Ready(Ok(())) if up => Poll::Ready(TunnelEnd::Complete),
             _ => Poll::Pending,
         }
     }

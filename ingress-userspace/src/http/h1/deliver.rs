@@ -184,8 +184,9 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     for way in tunnel.ways() {
         way.count(&worker.metrics, TransferKind::Tunnel);
     }
-    let (owes_client, owes_backend) = tunnel.owes(stream, upstream);
-    if owes_backend {
+    // Where bytes are lost, neither who lacks them nor who has sent them may see an end in order. A reset goes through, too.
+    let lost = tunnel.owes(stream, upstream);
+    if lost || matches!(end, Ok(TunnelEnd::Client(_))) {
         abort(upstream);
     }
     settle(lease, tally, false);
@@ -202,7 +203,7 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
         Err(bound) => {
             connection.count(bound);
             tally.error_class = Some(bound.as_str());
-            if owes_client { After::Abort } else { After::Close }
+            if lost { After::Abort } else { After::Close }
         }
     }
 }
