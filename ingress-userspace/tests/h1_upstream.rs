@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use support::backend::{PeerEnd, RawBackend};
+use support::client::End;
 use support::message::response;
 use support::script::{Gate, Step};
 use support::site::{Site, Via};
@@ -253,5 +254,27 @@ fn an_endpoint_that_is_removed_finishes_what_it_has() {
         site.penstock.eventually("its connections are closed", |penstock| {
             penstock.metric("penstock_upstream_connections_idle", &[]) < 1.5
         });
+    }
+}
+
+/// A reset destroys what is on its way, but only the second response is broken.
+#[test]
+fn a_response_before_one_that_breaks_off_arrives_whole() {
+    for via in Via::BOTH {
+        let backend = RawBackend::manual();
+        let site = Site::new(&[backend.address()]);
+        let mut client = site.client(via);
+        client.send(via.text("GET /1 HTTP/1.1\r\nHost: HOST\r\n\r\nGET /2 HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        let mut peer = backend.accept();
+        peer.request();
+        // More than the client's socket takes while nobody reads from it.
+        let first = response(&"whole ".repeat(100_000));
+        peer.send(&first);
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken");
+        peer.close();
+        site.penstock.wait_access(|entry| entry["error"] == "upstream-closed");
+        assert_eq!(client.response("GET").body, first[first.len() - 600_000..], "{via:?}");
+        assert!(matches!(client.ended().0, End::Reset | End::Truncated), "{via:?}");
     }
 }

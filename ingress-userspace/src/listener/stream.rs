@@ -3,13 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 use crate::relay::{Duplex, poll_tcp_read};
+use crate::sys::tcp;
 use crate::tls::Session;
 use crate::tls::ktls::{self, KernelSession, Refused, Switch};
+
+/// How long until it is looked again whether what was sent has arrived. The kernel has no event for it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A client's connection.
 #[derive(Debug)]
@@ -124,10 +129,24 @@ impl ClientStream {
         }
     }
 
+    /// Waits until the client has acknowledged all that was sent, is gone, or has acknowledged nothing for so long.
+    pub async fn wait_delivered(&self, patience: Duration) {
+        let mut least = u64::MAX;
+        let mut since = tokio::time::Instant::now();
+        while let Ok(left @ 1..) = tcp::undelivered(&self.tcp) {
+            if left < least {
+                (least, since) = (left, tokio::time::Instant::now());
+            } else if since.elapsed() >= patience {
+                return;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
     /// Makes the coming close a reset, so that a truncated message cannot be taken for a whole one.
     pub fn abort(&mut self) {
         // The only failure is a socket that is gone already.
-        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -77,6 +77,12 @@ pub(crate) fn written_at_least(socket: &impl AsFd) -> io::Result<u64> {
     Ok(acknowledged + outstanding(socket)?)
 }
 
+/// Bytes that were given to the connection and are not acknowledged. An error means that the connection is gone.
+pub(crate) fn undelivered(socket: &impl AsFd) -> io::Result<u64> {
+    acknowledged(socket)?;
+    outstanding(socket)
+}
+
 /// Makes the kernel look at what has arrived already, as if it came now.
 pub(crate) fn look_again(socket: &impl AsFd) -> io::Result<()> {
     let one: libc::c_int = 1;

@@ -322,8 +322,12 @@ impl Connection {
         }
     }
 
-    /// Closes by reset: the client must not take what it has for a whole response.
-    pub(crate) fn abort(mut self) {
+    /// Closes by reset: the client must not take what it has for a whole response. A reset destroys what is still on its way,
+    /// to which the responses before that one may belong: those get time to arrive.
+    pub(crate) async fn abort(mut self) {
+        if self.requests > 1 {
+            self.stream.wait_delivered(self.class.settings.timeouts.idle).await;
+        }
         self.stream.abort();
     }
 

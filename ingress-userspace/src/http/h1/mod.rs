@@ -31,7 +31,7 @@ pub(crate) async fn serve(mut connection: Connection) {
             Next::Forward(request) => match exchange::forward(&mut connection, request).await {
                 exchange::After::KeepAlive => {}
                 exchange::After::Close => return connection.close().await,
-                exchange::After::Abort => return connection.abort(),
+                exchange::After::Abort => return connection.abort().await,
             },
         }
     }
