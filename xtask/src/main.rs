@@ -6,6 +6,7 @@
 //!  lint ─► rustfmt, tidy, crdgen, clippy, cargo-deny, rustdoc
 //!  bench ─► packages ─► penstock, nginx and HAProxy in interleaved rounds ─► ratios
 //!  scale ─► 5,000 Ingresses in a directory ─► start-up time, memory, time of one change
+//!  soak ─► penstock and its own clients and backends ─► 10,000 bodies on each rung, every byte compared
 //!  cluster ─► a real Kubernetes API server, until Ctrl-C
 //!  build-ebpf ─► the committed object, or the proof that it is what the sources give
 //!  crdgen ─► the CustomResourceDefinition and its reference, or the proof that they are what the types give
@@ -25,6 +26,7 @@ mod lint;
 mod packages;
 mod scale;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -60,6 +62,8 @@ enum Command {
     Lint,
     /// Serve a large cluster's objects, and say what it costs.
     Scale(scale::Arguments),
+    /// Send bodies in great numbers through each rung of the relay.
+    Soak(soak::Arguments),
     /// Install what the tests need and run every suite.
     Test(test::Arguments),
     /// Check the house rules that no other tool checks.
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lint => lint::run_all(),
         Command::Scale(arguments) => scale::run(&arguments),
+        Command::Soak(arguments) => soak::run_all(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Vm(arguments) => vm::run(&arguments),

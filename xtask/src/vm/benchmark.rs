@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::image::Image;
 use super::kernel::Kernel;
-use super::machine::{Machine, Processor};
+use super::machine::{Machine, Processor, command_line};
 use super::transcript::alarms;
 use super::variant::Variant;
 use super::{PACKAGES, series};
@@ -49,7 +49,8 @@ impl Benchmark {
         println!("\n== {} ({})", kernel.series.name(), kernel.release);
         let log = directory.join(format!("{}.log", kernel.series.name()));
         let processor = if self.instructions { Processor::Instructions } else { Processor::Benchmark };
-        let machine = Machine::boot(kernel, &archive, (&Variant::default(), processor), &log, self.limit)?;
+        let how = (&*command_line(&Variant::default(), &[]), processor);
+        let machine = Machine::boot(kernel, &archive, how, &log, self.limit)?;
         let table = watch(&machine)?;
         drop(machine);
         complaints(&log)?;

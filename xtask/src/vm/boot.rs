@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::kernel::Kernel;
-use super::machine::{Machine, Processor};
+use super::machine::{Machine, Processor, command_line};
 use super::transcript::{Transcript, alarms};
 use super::variant::Variant;
 use crate::shell::Outcome;
@@ -25,7 +25,13 @@ pub(super) struct Boot {
 
 impl Boot {
     /// Boots a kernel, and watches the guest until its end.
-    pub(super) fn run(kernel: &Kernel, variant: &Variant, archive: &Path, limit: Duration) -> Outcome<Self> {
+    pub(super) fn run(
+        kernel: &Kernel,
+        variant: &Variant,
+        archive: &Path,
+        environment: &[String],
+        limit: Duration,
+    ) -> Outcome<Self> {
         let mut name = kernel.series.name().to_owned();
         if !variant.is_full() {
             name = format!("{name} without {variant}");
@@ -33,7 +39,8 @@ impl Boot {
         println!("\n== {name} ({})", kernel.release);
         let log = archive.with_file_name(format!("{}.log", name.replace([' ', ','], "-")));
         let begin = Instant::now();
-        let machine = Machine::boot(kernel, archive, (variant, Processor::Tests), &log, limit)?;
+        let how = (&*command_line(variant, environment), Processor::Tests);
+        let machine = Machine::boot(kernel, archive, how, &log, limit)?;
         let mut boot =
             Self { name, transcript: Transcript::default(), lines: Vec::new(), complaints: Vec::new() };
         if let Err(error) = boot.watch(&machine) {

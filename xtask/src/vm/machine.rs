@@ -61,7 +61,7 @@ impl Machine {
     pub(super) fn boot(
         kernel: &Kernel,
         archive: &Path,
-        (variant, processor): (&Variant, Processor),
+        (command_line, processor): (&str, Processor),
         log: &Path,
         limit: Duration,
     ) -> Outcome<Self> {
@@ -80,7 +80,7 @@ impl Machine {
         ]);
         command.args(processor.arguments()).args(["-m", MEMORY]);
         command.arg("-kernel").arg(kernel.image()?).arg("-initrd").arg(archive);
-        command.arg("-append").arg(command_line(variant));
+        command.arg("-append").arg(command_line);
         command.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", log.display()));
         let mut emulator = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = emulator.stdout.take().ok_or("the emulator has no output")?;
@@ -116,7 +116,11 @@ impl Drop for Machine {
     }
 }
 
-/// Messages up to warnings go to the console; a kernel that panics ends the emulator.
-fn command_line(variant: &Variant) -> String {
-    format!("console=ttyS1 loglevel=5 panic=-1 rcupdate.rcu_cpu_stall_timeout=120 penstock.without={variant}")
+/// Messages up to warnings go to the console; a kernel that panics ends the emulator. What the kernel does not know, and has no
+/// dot in its name, becomes the environment of the first process.
+pub(super) fn command_line(variant: &Variant, environment: &[String]) -> String {
+    let environment = environment.join(" ");
+    format!(
+        "console=ttyS1 loglevel=5 panic=-1 rcupdate.rcu_cpu_stall_timeout=120 penstock.without={variant} {environment}"
+    )
 }

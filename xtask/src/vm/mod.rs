@@ -50,12 +50,31 @@ pub(crate) struct Arguments {
     /// Seconds that one boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     limit: u64,
+    /// Variables of the environment of the suites
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
     /// Fetch the kernels anew, although there are some in the cache
     #[arg(long)]
     update: bool,
     /// Print the kernels and suites, and boot nothing
     #[arg(long)]
     list: bool,
+}
+
+impl Arguments {
+    /// One suite, and what it is told: for as long as that takes.
+    pub(crate) fn soak(kernel: &str, variables: &[(&str, String)]) -> Self {
+        Self {
+            kernel: vec![kernel.to_owned()],
+            suite: vec!["soak".to_owned()],
+            without: Vec::new(),
+            variants: false,
+            limit: 24 * 3600,
+            env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            update: false,
+            list: false,
+        }
+    }
 }
 
 /// The suites about what the kernel does for us.
@@ -72,6 +91,7 @@ const SUITES: [&str; 12] = [
     "h1_spliced",
     "serving",
     "rungs_end_to_end",
+    "soak",
 ];
 
 const PACKAGES: [Package; 11] = [
@@ -111,7 +131,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut results = Vec::new();
     for kernel in &kernels {
         for variant in &variants {
-            results.push(Boot::run(kernel, variant, &archive, Duration::from_secs(arguments.limit))?);
+            let limit = Duration::from_secs(arguments.limit);
+            results.push(Boot::run(kernel, variant, &archive, &arguments.env, limit)?);
         }
     }
     report::conclude(&results)
