@@ -8,6 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 #[derive(Debug)]
 pub(crate) struct KernelLog(Option<File>);
 
+/// What an emulated processor's clock is suspected of, which has nothing to do with the network.
+const CLOCK: [&str; 2] = ["clocksource: ", "TSC found unstable"];
+
 /// Messages of this level and above (KERN_WARNING).
 const WARNING: u64 = 4;
 
@@ -34,9 +37,9 @@ impl KernelLog {
             // `PRIORITY,SEQUENCE,TIME,-;TEXT`, where the lowest three bits of the priority are the level.
             let text = String::from_utf8_lossy(&record[..length]).into_owned();
             let level = text.split(',').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(7) & 7;
-            if level <= WARNING {
-                warnings
-                    .push(text.split_once(';').map_or(text.as_str(), |(_, text)| text).trim_end().to_owned());
+            let message = text.split_once(';').map_or(text.as_str(), |(_, text)| text).trim_end();
+            if level <= WARNING && !CLOCK.iter().any(|clock| message.starts_with(clock)) {
+                warnings.push(message.to_owned());
             }
         }
         Ok(warnings)

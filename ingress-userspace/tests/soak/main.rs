@@ -182,7 +182,7 @@ fn conclude(soak: &Soak, rig: &Rig, kernel: KernelLog) {
     ));
     let moved =
         ["copy", "splice", "sockmap"].map(|rung| format!("{rung} {} MiB", rig.moved(rung) as u64 >> 20));
-    let [now, most] = rig.memory();
+    let [now, most, _] = rig.memory();
     soak.tell(&format!("moved by {}; resident memory {now} KiB, at most {most} KiB", moved.join(", ")));
     let warnings = kernel.warnings();
     match &warnings {

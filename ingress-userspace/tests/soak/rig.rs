@@ -106,10 +106,10 @@ impl Rig {
         self.penstock.metric("penstock_relay_bytes_total", &[("rung", counted)])
     }
 
-    /// Resident memory now and at the most, in KiB (proc_pid_status(5)).
-    pub(crate) fn memory(&self) -> [u64; 2] {
+    /// Resident memory now and at the most, and what of the first is no file's, in KiB (proc_pid_status(5)).
+    pub(crate) fn memory(&self) -> [u64; 3] {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.penstock.pid())).unwrap();
-        ["VmRSS:", "VmHWM:"].map(|name| {
+        ["VmRSS:", "VmHWM:", "RssAnon:"].map(|name| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().parse().unwrap()
         })

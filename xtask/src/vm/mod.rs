@@ -78,7 +78,7 @@ impl Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 12] = [
+const SUITES: [&str; 13] = [
     "verifier",
     "doctor",
     "ebpf",
