@@ -18,7 +18,9 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 use super::copy::Stop;
 use super::{Budget, Duplex, End, OneWay, Relay, SCRATCH, pipes};
@@ -28,6 +30,9 @@ pub(crate) use probe::probe;
 
 /// A fill of less than this is small: below it, a copy costs less (docs/benchmarks.md).
 const SMALL: usize = 16 * 1024;
+
+/// The most that a TLS record holds (RFC 8446 section 5.1).
+const RECORD: usize = 16 * 1024;
 
 /// So many small fills in a row are no accident.
 const SMALL_FILLS: u32 = 4;
@@ -246,7 +251,12 @@ impl Stretch {
                 return Poll::Ready(Err(self.recover(Fallback::NoSocket)));
             };
             ready!(tcp.poll_write_ready(cx)).map_err(sink_failed)?;
-            match tcp.try_io(Interest::WRITABLE, || pipe.drain(tcp, *bytes)) {
+            // TLS in the kernel hands each record to TCP by itself, which would send each as soon as it comes.
+            let records = *bytes > RECORD && sink.plain_socket().is_none();
+            let drained = tcp.try_io(Interest::WRITABLE, || {
+                if records { corked(tcp, || pipe.drain(tcp, *bytes)) } else { pipe.drain(tcp, *bytes) }
+            });
+            match drained {
                 Ok(0) => return Poll::Ready(Err(sink_failed(io::ErrorKind::WriteZero.into()))),
                 Ok(taken) => {
                     *bytes -= taken;
@@ -323,6 +333,17 @@ impl Stretch {
             Err(error) => sink_failed(error),
         }
     }
+}
+
+/// Has TCP send what comes together, at the latest when `work` has ended. A socket that does not do so works as well.
+fn corked<T>(tcp: &TcpStream, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let socket = SockRef::from(tcp);
+    let held = socket.set_tcp_cork(true);
+    let done = work();
+    if held.is_ok() {
+        socket.set_tcp_cork(false)?;
+    }
+    done
 }
 
 fn sink_failed(error: io::Error) -> Left {
