@@ -408,6 +408,32 @@ fn a_body_that_lasts_until_a_reset_is_cut() {
     }
 }
 
+/// The kernel tells of a reset once: if the rest of the request meets it, a read finds what looks like an end in order.
+#[test]
+fn a_reset_that_the_request_meets_is_no_end_of_a_body() {
+    for via in Via::BOTH {
+        for version in ["1.1", "1.0"] {
+            let backend = RawBackend::manual();
+            let site = Site::new(&[backend.address()]);
+            let mut client = site.client(via);
+            let head =
+                format!("POST / HTTP/{version}\r\nHost: {}\r\nContent-Length: 99999999\r\n\r\n", via.host());
+            client.send(head);
+            let mut peer = backend.accept();
+            peer.wait_for("\r\n\r\n");
+            peer.read(false);
+            peer.send("HTTP/1.1 200 OK\r\n\r\nhello");
+            client.until("hello");
+            // Penstock waits for room at the backend.
+            client.send_until_stuck();
+            peer.reset();
+            let (ended, received) = client.ended();
+            assert_eq!(ended, End::Reset, "HTTP/{version} {via:?}");
+            assert!(!received.ends_with(b"\n0\r\n\r\n"), "HTTP/{version} {via:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_response_is_502() {
     let bad = [

@@ -117,6 +117,14 @@ impl Client {
         }
     }
 
+    /// Sends until nothing more is taken for a moment: the buffers on the way are full, or fill up by drops only.
+    pub(crate) fn send_until_stuck(&mut self) {
+        let begin = Instant::now();
+        self.socket().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        while begin.elapsed() < Duration::from_secs(2) && self.try_send(&[b'x'; 1 << 14]).is_ok() {}
+        self.socket().set_write_timeout(Some(DEADLINE)).unwrap();
+    }
+
     /// Sends bytes one by one, each in a packet (and a TLS record) of its own.
     #[track_caller]
     pub(crate) fn dribble(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {

@@ -63,6 +63,8 @@ pub(crate) struct Body {
     limit: u64,
     payload: u64,
     complete: bool,
+    /// An end by close says nothing any more.
+    end_in_doubt: bool,
     /// What moves plain bytes of known length, once it has begun.
     relay: Option<Way>,
     /// What it may be moved by.
@@ -94,6 +96,7 @@ impl Body {
         };
         Self {
             complete: matches!(source, Source::Known(0)),
+            end_in_doubt: false,
             source,
             chunked_out,
             limit,
@@ -130,6 +133,11 @@ impl Body {
     pub(crate) fn begin_with(&mut self, framed: Vec<u8>) {
         self.pending = framed;
         self.sent = 0;
+    }
+
+    /// Takes an end by close for an early one from now on: a write has met the source's reset, of which the kernel tells once.
+    pub(crate) fn doubt_end(&mut self) {
+        self.end_in_doubt = true;
     }
 
     /// Bytes of payload so far.
@@ -286,7 +294,7 @@ impl Body {
 
     /// An end by close is an end only where the head announced it (RFC 9112 section 8).
     fn source_ended(&mut self) -> Result<(), BodyEnd> {
-        if !matches!(self.source, Source::UntilClose) {
+        if !matches!(self.source, Source::UntilClose) || self.end_in_doubt {
             return Err(BodyEnd::Truncated);
         }
         self.complete = true;

@@ -100,6 +100,9 @@ async fn stream_body(
                         if matches!(end, BodyEnd::TooLarge) {
                             worker.metrics.limit_hit(limit::REQUEST_BODY);
                         }
+                        if matches!(end, BodyEnd::Sink) {
+                            body.doubt_end();
+                        }
                         sending = false;
                     }
                 }
