@@ -4,7 +4,7 @@
 
 /// Version of everything in this crate that both sides must agree on. It stands in the eBPF object, and the loader
 /// refuses an object with another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Section of the object that holds the version alone; the loader makes a read-only map of it.
 pub const ABI_SECTION: &str = ".rodata.abi";
@@ -18,11 +18,22 @@ pub const STEER_RULES: &str = "penstock_rules";
 /// Sockmap of listening sockets by slot.
 pub const STEER_SOCKETS: &str = "penstock_socks";
 
+/// LPM trie from [`Network`](crate::flow::Network) to [`REFUSE`](crate::flow::REFUSE) or [`ADMIT`](crate::flow::ADMIT):
+/// which sources are refused.
+pub const STEER_DENIED: &str = "penstock_denied";
+
 /// Per-CPU array with one [`Counters`](crate::counters::Counters).
 pub const STEER_COUNTERS: &str = "penstock_count";
 
 /// Addresses that can be steered at once: listeners times the addresses of a node, with room to spare.
 pub const STEER_RULE_CAPACITY: usize = 1024;
+
+/// Source networks that can be refused at once, with exceptions: four times the longest list of one class. Kernel memory is
+/// taken for what is there only.
+pub const STEER_DENIED_MAX: usize = 1024;
+
+/// While one list takes the place of another, both are in the trie.
+pub const STEER_DENIED_CAPACITY: usize = 2 * STEER_DENIED_MAX;
 
 /// Listening sockets that can be steered to: one per listener and worker on a machine with 128 cores.
 pub const STEER_SOCKET_CAPACITY: usize = 256;
@@ -51,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_kernel_keeps_whole_names() {
-        let steer = [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_COUNTERS];
+        let steer = [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_DENIED, STEER_COUNTERS];
         let relay = [RELAY_VERDICT, RELAY_ACCOUNT, RELAY_SOCKETS, RELAY_SIDES, RELAY_FLOWS];
         for name in steer.into_iter().chain(relay) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");

@@ -12,9 +12,11 @@ pub struct Counters {
     pub steered: u64,
     /// Refused, because the rule's listener is gone.
     pub refused: u64,
+    /// Refused, because the source is denied.
+    pub denied: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 24 && align_of::<Counters>() == 8);
+const _: () = assert!(size_of::<Counters>() == 32 && align_of::<Counters>() == 8);
 
 impl Sum for Counters {
     fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
@@ -22,6 +24,7 @@ impl Sum for Counters {
             passed: a.passed.wrapping_add(b.passed),
             steered: a.steered.wrapping_add(b.steered),
             refused: a.refused.wrapping_add(b.refused),
+            denied: a.denied.wrapping_add(b.denied),
         })
     }
 }
@@ -32,11 +35,11 @@ mod tests {
 
     #[test]
     fn cpus_are_added_up() {
-        let one = Counters { passed: 1, steered: 2, refused: 3 };
-        let two = Counters { passed: 10, steered: 20, refused: 30 };
+        let one = Counters { passed: 1, steered: 2, refused: 3, denied: 4 };
+        let two = Counters { passed: 10, steered: 20, refused: 30, denied: 40 };
         assert_eq!(
             [one, two].into_iter().sum::<Counters>(),
-            Counters { passed: 11, steered: 22, refused: 33 }
+            Counters { passed: 11, steered: 22, refused: 33, denied: 44 }
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Which connections a rule is about.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// IP protocol number of TCP (RFC 9293).
 pub const PROTOCOL_TCP: u16 = 6;
@@ -32,10 +32,7 @@ impl FlowKey {
     /// assert_eq!(https.any_address(), FlowKey::tcp("0.0.0.0:443".parse().unwrap()));
     /// ```
     pub fn tcp(local: SocketAddr) -> Self {
-        let octets = match local {
-            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped().octets(),
-            SocketAddr::V6(v6) => v6.ip().octets(),
-        };
+        let octets = octets(local.ip());
         let word =
             |at: usize| u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
         Self { address: [word(0), word(4), word(8), word(12)], port: local.port(), protocol: PROTOCOL_TCP }
@@ -43,7 +40,7 @@ impl FlowKey {
 
     /// The TCP key of an IPv4 address in network order, as the kernel gives it.
     pub const fn tcp_v4(address: u32, port: u16) -> Self {
-        Self { address: [0, 0, MAPPED_PREFIX, address], port, protocol: PROTOCOL_TCP }
+        Self::tcp_v6([0, 0, MAPPED_PREFIX, address], port)
     }
 
     /// The TCP key of an IPv6 address in network order, as the kernel gives it.
@@ -57,6 +54,14 @@ impl FlowKey {
         let mapped = self.address[0] == 0 && self.address[1] == 0 && self.address[2] == MAPPED_PREFIX;
         self.address = [0, 0, if mapped { MAPPED_PREFIX } else { 0 }, 0];
         self
+    }
+}
+
+/// An address as IPv6, IPv4 as IPv4-mapped.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 
@@ -82,13 +87,9 @@ const _: () = assert!(size_of::<Connection>() == 36 && align_of::<Connection>() 
 impl Connection {
     /// By the addresses of both ends, as userspace has them.
     pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
-        let octets = |address: SocketAddr| match address {
-            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped().octets(),
-            SocketAddr::V6(v6) => v6.ip().octets(),
-        };
         Self {
-            remote: octets(remote),
-            local: octets(local),
+            remote: octets(remote.ip()),
+            local: octets(local.ip()),
             remote_port: remote.port(),
             local_port: local.port(),
         }
@@ -115,15 +116,83 @@ const fn bytes(words: [u32; 4]) -> [u8; 16] {
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
 }
 
-/// What happens to connections to one address.
+/// What happens to connections to one address whose source is not denied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Index of the listening socket in the sockmap.
+    /// Index of the listening socket in the sockmap, or [`KERNELS_CHOICE`].
     pub slot: u32,
 }
 
 const _: () = assert!(size_of::<Rule>() == 4);
+
+/// In place of a slot: the kernel chooses among all listening sockets. A rule for every address has it, because another
+/// process may listen on one of them.
+pub const KERNELS_CHOICE: u32 = u32::MAX;
+
+/// The other end of a connection that is being opened: what is matched by the longest prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// 4 or 6, so that no network of one family contains addresses of the other.
+    pub family: u32,
+    /// Address in network order; an IPv4 address is the first four bytes, and the others are zero.
+    pub address: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Source>() == 20 && align_of::<Source>() == 4);
+
+/// Bits of a [`Source`] before its address.
+const FAMILY_BITS: u32 = 32;
+
+impl Source {
+    /// Bits of a source, which all have to match in a look-up.
+    pub const BITS: u32 = FAMILY_BITS + 128;
+
+    /// An IPv4 address in network order, as the kernel gives it.
+    pub const fn v4(address: u32) -> Self {
+        Self { family: 4, address: bytes([address, 0, 0, 0]) }
+    }
+
+    /// An IPv6 address in network order, as the kernel gives it.
+    pub const fn v6(address: [u32; 4]) -> Self {
+        Self { family: 6, address: bytes(address) }
+    }
+}
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(u32::from_ne_bytes(v4.octets())),
+            IpAddr::V6(v6) => Self { family: 6, address: v6.octets() },
+        }
+    }
+}
+
+/// A network of sources, the key of an LPM trie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// How many bits of the source decide.
+    pub bits: u32,
+    /// The first address of the network.
+    pub source: Source,
+}
+
+const _: () = assert!(size_of::<Network>() == 24 && align_of::<Network>() == 4);
+
+impl Network {
+    /// The network of an address with a prefix of its family.
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        Self { bits: FAMILY_BITS + u32::from(prefix), source: address.into() }
+    }
+}
+
+/// Connections from a network are refused.
+pub const REFUSE: u32 = 1;
+
+/// Connections from a network go on, although those from a larger one are refused.
+pub const ADMIT: u32 = 0;
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +209,16 @@ mod tests {
         let first = u32::from_ne_bytes([0x20, 0x01, 0x0d, 0xb8]);
         let last = u32::from_ne_bytes([0, 0, 0, 1]);
         assert_eq!(FlowKey::tcp_v6([first, 0, 0, last], 443), key("[2001:db8::1]:443"));
+    }
+
+    #[test]
+    fn the_kernel_and_userspace_name_the_same_source() {
+        let word = |octets: [u8; 4]| u32::from_ne_bytes(octets);
+        let source = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(source("192.0.2.1"), Source::v4(word([192, 0, 2, 1])));
+        assert_eq!(source("2001:db8::1"), Source::v6([word([0x20, 1, 0xd, 0xb8]), 0, 0, word([0, 0, 0, 1])]));
+        assert_ne!(source("0.0.0.0"), source("::"));
+        assert_eq!(Network::new("10.0.0.0".parse().unwrap(), 8).bits, 40);
     }
 
     #[test]

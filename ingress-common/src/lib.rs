@@ -5,9 +5,9 @@
 //! their sizes are asserted.
 //!
 //! ```text
-//!  connection ─► sk_lookup program ─► FlowKey ─► STEER_RULES ─► Rule ─► verdict::decide
-//!                                                                          │
-//!                           STEER_COUNTERS ◄── Counters ◄── Pass | Steer ──┘──► STEER_SOCKETS[slot]
+//!  connection ─► sk_lookup program ─┬► FlowKey ─► STEER_RULES ─► Rule ─┬─► verdict::decide
+//!                                   └► Source ─► STEER_DENIED ─────────┘        │
+//!                           STEER_COUNTERS ◄── Counters ◄── Pass | Deny | Steer ┘──► STEER_SOCKETS[slot]
 //!
 //!  bytes arrive at a joined socket ─► sk_skb program ─► Connection ─► RELAY_FLOWS ─► Flow ─► relay::judge
 //!                                                                                              │

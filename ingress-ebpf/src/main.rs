@@ -10,13 +10,15 @@ mod steer;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::bindings::sk_action::SK_DROP;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SockMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, SockMap};
 use aya_ebpf::macros::{btf_map, sk_lookup, sk_msg, stream_verdict};
 use aya_ebpf::programs::{SkBuffContext, SkLookupContext, SkMsgContext};
 use aya_log_ebpf::debug;
-use ingress_common::abi::{ABI_VERSION, RELAY_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY};
+use ingress_common::abi::{
+    ABI_VERSION, RELAY_CAPACITY, STEER_DENIED_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY,
+};
 use ingress_common::counters::Counters;
-use ingress_common::flow::{Connection, FlowKey, Rule};
+use ingress_common::flow::{Connection, FlowKey, Rule, Source};
 use ingress_common::relay::{Flow, Side};
 
 /// The interface that this object was compiled with; the loader compares it with its own.
@@ -36,6 +38,10 @@ static RULES: HashMap<FlowKey, Rule, STEER_RULE_CAPACITY> = HashMap::new();
 /// The listening sockets by slot.
 #[btf_map(name = "penstock_socks")]
 static SOCKETS: SockMap<STEER_SOCKET_CAPACITY> = SockMap::new();
+
+/// Which source networks are refused.
+#[btf_map(name = "penstock_denied")]
+static DENIED: LpmTrie<Source, u32, STEER_DENIED_CAPACITY> = LpmTrie::new();
 
 /// Connections by verdict.
 #[btf_map(name = "penstock_count")]
@@ -65,7 +71,7 @@ fn penstock_sent(context: SkMsgContext) -> u32 {
     splice::account(&context)
 }
 
-/// Steers a new connection to a listening socket, or leaves it to the kernel.
+/// Refuses a new connection from a denied source, steers it to a listening socket, or leaves it to the kernel.
 #[sk_lookup]
 fn penstock_steer(context: SkLookupContext) -> u32 {
     let action = steer::steer(&context);

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use ingress_core::settings::{
-    AccessLogSpec, ForwardedSpec, LimitsSpec, ProxyProtocolSpec, RedirectSpec, RoutingSpec, Settings,
-    SettingsSpec, TimeoutsSpec, TlsSpec, UpstreamSpec, Violation,
+    AccessLogSpec, ConnectionsSpec, ForwardedSpec, LimitsSpec, ProxyProtocolSpec, RedirectSpec, RoutingSpec,
+    Settings, SettingsSpec, TimeoutsSpec, TlsSpec, UpstreamSpec, Violation,
 };
 use ingress_core::translate::TranslateOptions;
 use serde::Deserialize;
@@ -32,6 +32,7 @@ struct File {
     limits: Option<LimitsSpec>,
     timeouts: Option<TimeoutsSpec>,
     upstream: Option<UpstreamSpec>,
+    connections: Option<ConnectionsSpec>,
     forwarded: Option<ForwardedSpec>,
     proxy_protocol: Option<ProxyProtocolSpec>,
     access_log: Option<AccessLogSpec>,
@@ -121,6 +122,7 @@ impl File {
             limits: self.limits,
             timeouts: self.timeouts,
             upstream: self.upstream,
+            connections: self.connections,
             forwarded: self.forwarded,
             proxy_protocol: self.proxy_protocol,
             access_log: self.access_log,

@@ -28,6 +28,7 @@ use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
 use crate::kernel;
 use crate::listener::drain::{self, Drain, Phase};
+use crate::listener::gate;
 use crate::listener::handover::{self, Inherited, Name, Succession};
 use crate::listener::set::{Addresses, ListenerSet};
 use crate::sys::clock::{Clock, SystemClock};
@@ -100,6 +101,7 @@ async fn serve(
         () = ready => {}
         result = signals.next() => return result,
     }
+    let gate = gate::keep(&shared, &listeners.estate).map_err(text)?;
     let threads = start_workers(&mut listeners, &shared)?;
     let successors = match name {
         Some(name) => handover::serve_as(&name, succession).await,
@@ -113,7 +115,7 @@ async fn serve(
         () = handover::wait_for_successor(successors.as_ref(), &listeners.estate) => true,
     };
     // No connection may come in that nobody accepts, and no successor that would get nothing.
-    drop((listeners, successors));
+    drop((gate, listeners, successors));
     let workers = Workers { finished: join_all(threads), drain };
     if handed_over {
         drop(admin);

@@ -10,7 +10,9 @@ use std::process::Command;
 
 use ingress_common::abi;
 use ingress_common::counters::Counters;
+use ingress_core::table::{SourceRule, SourceRules};
 use penstock::bpf::Steering;
+use socket2::{Domain, Socket, Type};
 
 /// Set in the copy of this program that runs inside the namespace.
 const INSIDE: &str = "PENSTOCK_TEST_NAMESPACE";
@@ -81,7 +83,7 @@ fn bpftool_lists_the_program_and_its_maps() {
         let programs = bpftool(&["prog", "show", "name", abi::STEER_PROGRAM]);
         assert!(programs.contains("sk_lookup"), "{programs}");
         let maps = bpftool(&["map", "show"]);
-        for name in [abi::STEER_RULES, abi::STEER_SOCKETS, abi::STEER_COUNTERS] {
+        for name in [abi::STEER_RULES, abi::STEER_SOCKETS, abi::STEER_DENIED, abi::STEER_COUNTERS] {
             assert!(maps.contains(name), "{name} is not in:\n{maps}");
         }
     });
@@ -96,7 +98,7 @@ fn connections_without_a_rule_pass_and_are_counted() {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_, peer) = listener.accept().unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 1, steered: 0, refused: 0 });
+        assert_eq!(steering.counters().unwrap(), Counters { passed: 1, ..Counters::default() });
     });
 }
 
@@ -119,7 +121,7 @@ fn a_rule_steers_to_a_listener_on_another_port() {
                 "the client keeps the address it asked for"
             );
         }
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 0, steered: 2, refused: 0 });
+        assert_eq!(steering.counters().unwrap(), Counters { steered: 2, ..Counters::default() });
     });
 }
 
@@ -139,7 +141,7 @@ fn a_dual_stack_listener_takes_both_families() {
             let (_, peer) = listener.accept().unwrap();
             assert_eq!(peer.port(), client.local_addr().unwrap().port());
         }
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 0, steered: 2, refused: 0 });
+        assert_eq!(steering.counters().unwrap(), Counters { steered: 2, ..Counters::default() });
     });
 }
 
@@ -153,11 +155,71 @@ fn a_rule_without_its_listener_refuses() {
         steering.attach().unwrap();
         let refused = TcpStream::connect(other.local_addr().unwrap()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 0, steered: 0, refused: 1 });
+        assert_eq!(steering.counters().unwrap(), Counters { refused: 1, ..Counters::default() });
 
         steering.release("127.0.0.1:443".parse().unwrap()).unwrap();
         TcpStream::connect(other.local_addr().unwrap()).unwrap();
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 1, steered: 0, refused: 1 });
+        assert_eq!(steering.counters().unwrap(), Counters { passed: 1, refused: 1, ..Counters::default() });
+    });
+}
+
+fn sources(networks: &[(&str, SourceRule)]) -> SourceRules {
+    networks.iter().map(|(network, rule)| (network.parse().unwrap(), *rule)).collect()
+}
+
+fn connect_from(source: &str, port: u16) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&format!("{source}:0").parse::<SocketAddr>().unwrap().into())?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    Ok(socket.into())
+}
+
+#[test]
+fn denied_sources_are_refused_by_the_longest_network() {
+    in_namespace("denied_sources_are_refused_by_the_longest_network", || {
+        let mut steering = Steering::load().unwrap();
+        let (ours, other) = (listener(443), listener(444));
+        steering.watch("0.0.0.0:443".parse().unwrap()).unwrap();
+        let list = [
+            ("127.0.0.0/24", SourceRule::Refuse),
+            ("127.0.0.8/32", SourceRule::Admit),
+            ("::/0", SourceRule::Refuse),
+        ];
+        steering.deny(&sources(&list)).unwrap();
+        steering.attach().unwrap();
+        assert!(steering.is_attached());
+        for (source, refused) in
+            [("127.0.0.1", true), ("127.0.0.8", false), ("127.0.0.9", true), ("127.0.1.1", false)]
+        {
+            let error = connect_from(source, 443).err().map(|error| error.kind());
+            assert_eq!(error, refused.then_some(ErrorKind::ConnectionRefused), "{source}");
+        }
+        // An address without a rule is somebody else's.
+        connect_from("127.0.0.1", other.local_addr().unwrap().port()).unwrap();
+        assert_eq!(steering.counters().unwrap(), Counters { passed: 3, denied: 2, ..Counters::default() });
+        steering.deny(&sources(&list[2..])).unwrap();
+        connect_from("127.0.0.1", ours.local_addr().unwrap().port()).unwrap();
+    });
+}
+
+#[test]
+fn the_trie_takes_one_full_list_in_place_of_another() {
+    in_namespace("the_trie_takes_one_full_list_in_place_of_another", || {
+        let mut steering = Steering::load().unwrap();
+        let list = |second: u8| -> SourceRules {
+            let hosts = (0..abi::STEER_DENIED_MAX as u32).map(|host| {
+                let [.., high, low] = host.to_be_bytes();
+                format!("10.{second}.{high}.{low}").parse().unwrap()
+            });
+            hosts.map(|network| (network, SourceRule::Refuse)).collect()
+        };
+        for second in 0..3 {
+            steering.deny(&list(second)).unwrap();
+        }
+        let mut too_many = list(0);
+        too_many.extend(sources(&[("192.0.2.0/24", SourceRule::Refuse)]));
+        let error = steering.deny(&too_many).unwrap_err().to_string();
+        assert!(error.contains("1025 source networks"), "{error}");
     });
 }
 
@@ -172,7 +234,7 @@ fn a_closed_listener_empties_its_slot() {
         drop(closed);
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 443)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        assert_eq!(steering.counters().unwrap(), Counters { passed: 0, steered: 0, refused: 1 });
+        assert_eq!(steering.counters().unwrap(), Counters { refused: 1, ..Counters::default() });
     });
 }
 

@@ -60,6 +60,12 @@ pub(super) const SK_SKB_STREAM_VERDICT: u32 = 5;
 /// Attachment of a message program to a sockmap (`BPF_SK_MSG_VERDICT`).
 pub(super) const SK_MSG_VERDICT: u32 = 7;
 
+/// Attachment of a program to the look-ups of a network namespace (`BPF_SK_LOOKUP`).
+pub(super) const SK_LOOKUP: u32 = 36;
+
+/// How many programs the kernel attaches to the look-ups of a network namespace (`MAX_NETNS_SK_LOOKUP`, kernel/bpf/net_namespace.c).
+const MOST_PROGRAMS: usize = 64;
+
 /// The part of `union bpf_attr` that is about attached programs.
 #[repr(C)]
 struct Query {
@@ -74,20 +80,29 @@ struct Query {
 
 /// Whether a program is attached to a map. Kernels before 5.18 cannot tell: that is an error.
 pub(super) fn attached(map: &impl AsFd, attach_type: u32) -> io::Result<bool> {
-    let mut program = 0_u32;
+    Ok(attached_programs(map, attach_type)?.iter().any(|id| *id != 0))
+}
+
+/// The programs that are attached to a map or a network namespace, by their ids.
+pub(super) fn attached_programs(target: &impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut programs = vec![0_u32; MOST_PROGRAMS];
     let mut query = Query {
-        target: map.as_fd().as_raw_fd().cast_unsigned(),
+        target: target.as_fd().as_raw_fd().cast_unsigned(),
         attach_type,
         flags: 0,
         attach_flags: 0,
-        programs: (&raw mut program) as u64,
-        count: 1,
+        programs: programs.as_mut_ptr() as u64,
+        count: MOST_PROGRAMS as u32,
         padding: 0,
     };
-    // SAFETY: the descriptor is open; the kernel writes one number to `program`, its count to the structure, and keeps no
-    // pointer.
+    // SAFETY: the descriptor is open; the kernel writes at most `count` numbers to `programs`, how many there are to the
+    // structure, and keeps no pointer.
     let failed = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
-    if failed == 0 { Ok(query.count > 0 && program != 0) } else { Err(io::Error::last_os_error()) }
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    programs.truncate(query.count as usize);
+    Ok(programs)
 }
 
 /// An array that is mapped into the process.

@@ -118,7 +118,9 @@ impl Joints {
         let pairs = u32::from(pairs.get());
         // What steering has of its own is not made a second time.
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries(abi::STEER_RULES, 1).map_max_entries(abi::STEER_SOCKETS, 1);
+        for unused in [abi::STEER_RULES, abi::STEER_SOCKETS, abi::STEER_DENIED] {
+            loader.map_max_entries(unused, 1);
+        }
         for map in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
             loader.map_max_entries(map, pairs * 2);
         }

@@ -3,15 +3,19 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, SockMap};
 use aya::programs::{ProgramError, SkLookup};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ingress_common::abi;
 use ingress_common::counters::Counters;
-use ingress_common::flow::{FlowKey, Rule};
+use ingress_common::flow::{FlowKey, KERNELS_CHOICE, Rule, Source};
+use ingress_core::table::SourceRules;
 
+use super::denied::{Step, network, steps, value};
+use super::element::{SK_LOOKUP, attached_programs};
 use super::log;
 use super::plain::Plain;
 
@@ -44,6 +48,9 @@ pub enum BpfError {
     /// The network namespace of this thread cannot be opened.
     #[error("cannot open the network namespace: {0}")]
     Namespace(#[source] io::Error),
+    /// There are more networks than the kernel is asked to hold.
+    #[error("{0} source networks are denied, and the kernel is asked to hold at most {max}", max = abi::STEER_DENIED_MAX)]
+    TooManyNetworks(usize),
     /// The object lacks what this program expects by this name.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
@@ -58,6 +65,9 @@ pub enum BpfError {
 impl BpfError {
     /// What an operator can do about it.
     pub fn remedy(&self) -> &'static str {
+        if matches!(self, Self::TooManyNetworks(_)) {
+            return "deny fewer and larger networks";
+        }
         match self.errno() {
             Some(libc::EPERM | libc::EACCES) => {
                 "give the process CAP_BPF and CAP_NET_ADMIN, and allow bpf(2) if the kernel is locked down"
@@ -88,6 +98,9 @@ impl BpfError {
 #[derive(Debug)]
 pub struct Steering {
     ebpf: Ebpf,
+    denied: SourceRules,
+    /// What it is attached to.
+    namespace: Option<OwnedFd>,
 }
 
 impl Steering {
@@ -103,19 +116,25 @@ impl Steering {
         check_version(&ebpf)?;
         program(&mut ebpf)?.load()?;
         log::listen(&mut ebpf);
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, denied: SourceRules::new(), namespace: None })
     }
 
     /// Attaches the program to the network namespace of the calling thread.
     pub fn attach(&mut self) -> Result<(), BpfError> {
         let namespace = File::open("/proc/thread-self/ns/net").map_err(BpfError::Namespace)?;
-        self.attach_to(namespace)
+        program(&mut self.ebpf)?.attach(&namespace)?;
+        self.namespace = Some(namespace.into());
+        Ok(())
     }
 
-    /// Attaches the program to a network namespace.
-    pub fn attach_to(&mut self, namespace: impl AsFd) -> Result<(), BpfError> {
-        program(&mut self.ebpf)?.attach(namespace)?;
-        Ok(())
+    /// Whether the program is attached. If the kernel does not tell, it is as far as we know.
+    pub fn is_attached(&mut self) -> bool {
+        let Some(namespace) = &self.namespace else { return false };
+        let id = program(&mut self.ebpf).and_then(|program| Ok(program.info()?.id()));
+        match (id, attached_programs(namespace, SK_LOOKUP)) {
+            (Ok(id), Ok(attached)) => attached.contains(&id),
+            _ => true,
+        }
     }
 
     /// Puts a listening TCP socket into a slot, in place of the one that is there.
@@ -128,6 +147,33 @@ impl Steering {
     pub fn steer(&mut self, local: SocketAddr, slot: u32) -> Result<(), BpfError> {
         let mut rules = HashMap::try_from(map_mut(&mut self.ebpf, abi::STEER_RULES)?)?;
         Ok(rules.insert(Plain(FlowKey::tcp(local)), Plain(Rule { slot }), 0)?)
+    }
+
+    /// Leaves it to the kernel who gets connections to this address, but refuses those from denied sources.
+    pub fn watch(&mut self, local: SocketAddr) -> Result<(), BpfError> {
+        self.steer(local, KERNELS_CHOICE)
+    }
+
+    /// Refuses connections from these networks to the addresses that have a rule. Only what differs from the list before is
+    /// touched. After an error the list is neither the one nor the other.
+    pub fn deny(&mut self, wanted: &SourceRules) -> Result<(), BpfError> {
+        if wanted.len() > abi::STEER_DENIED_MAX {
+            return Err(BpfError::TooManyNetworks(wanted.len()));
+        }
+        let map = map_mut(&mut self.ebpf, abi::STEER_DENIED)?;
+        let mut trie: LpmTrie<_, Plain<Source>, u32> = LpmTrie::try_from(map)?;
+        for step in steps(&self.denied, wanted) {
+            let key = |cidr| {
+                let network = network(cidr);
+                Key::new(network.bits, Plain(network.source))
+            };
+            match step {
+                Step::Put(cidr, rule) => trie.insert(&key(&cidr), value(rule), 0)?,
+                Step::Remove(cidr) => trie.remove(&key(&cidr))?,
+            }
+        }
+        self.denied.clone_from(wanted);
+        Ok(())
     }
 
     /// Leaves connections to this address to the kernel again.

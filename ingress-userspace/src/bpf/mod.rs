@@ -3,6 +3,7 @@
 //! The object is compiled from `ingress-ebpf` and committed beside this file; `cargo xtask build-ebpf` makes it, and CI
 //! compares it with its sources.
 
+mod denied;
 mod element;
 mod joints;
 mod loader;

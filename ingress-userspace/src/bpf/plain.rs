@@ -3,7 +3,7 @@
 
 use aya::Pod;
 use ingress_common::counters::Counters;
-use ingress_common::flow::{FlowKey, Rule};
+use ingress_common::flow::{FlowKey, Rule, Source};
 
 /// A value that is copied to and from the kernel byte by byte.
 #[derive(Clone, Copy)]
@@ -14,5 +14,7 @@ pub(super) struct Plain<T>(pub(super) T);
 unsafe impl Pod for Plain<FlowKey> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<Rule> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Source> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<Counters> {}

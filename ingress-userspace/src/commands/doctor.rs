@@ -117,6 +117,10 @@ fn capabilities() -> Vec<Line> {
 fn accelerations(config: &KernelConfig) -> Vec<Line> {
     let found = kernel::probe(config);
     let describe = |which: Acceleration| match found.verdict(which) {
+        Verdict::Proven if which == Acceleration::Steering => {
+            let remark = "real connections were steered and refused; in use while connections.deniedSources has something";
+            vec![line(which.as_str(), "proven", remark)]
+        }
         Verdict::Proven => {
             let mut lines = vec![line(which.as_str(), "proven", "a real transfer came through")];
             if which == Acceleration::Ktls {

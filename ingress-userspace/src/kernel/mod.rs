@@ -206,6 +206,8 @@ pub struct Thresholds {
 pub enum State {
     /// In use.
     Proven,
+    /// It works, and there is nothing for it to do: no source network is denied.
+    Idle,
     /// Switched off.
     Off,
     /// Not known yet.
@@ -218,12 +220,14 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Proven, Self::Off, Self::Probing, Self::Unavailable, Self::Withdrawn];
+    pub const ALL: [Self; 6] =
+        [Self::Proven, Self::Idle, Self::Off, Self::Probing, Self::Unavailable, Self::Withdrawn];
 
     /// Its word in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proven => "proven",
+            Self::Idle => "idle",
             Self::Off => "off",
             Self::Probing => "probing",
             Self::Unavailable => "unavailable",
@@ -235,6 +239,7 @@ impl State {
 #[derive(Debug)]
 struct Standing {
     usable: AtomicBool,
+    idle: AtomicBool,
     /// Empty until its probe has ended.
     found: OnceLock<Verdict>,
     withdrawn: OnceLock<String>,
@@ -257,10 +262,18 @@ impl Accelerations {
     fn probed(verdicts: [Option<Verdict>; Acceleration::ALL.len()], thresholds: Thresholds) -> Self {
         let standings = verdicts.map(|found| Standing {
             usable: AtomicBool::new(found == Some(Verdict::Proven)),
+            idle: AtomicBool::new(false),
             found: found.map_or_else(OnceLock::new, OnceLock::from),
             withdrawn: OnceLock::new(),
         });
-        Self { standings, thresholds }
+        let accelerations = Self { standings, thresholds };
+        accelerations.set_idle(Acceleration::Steering, true);
+        accelerations
+    }
+
+    /// Says whether there is nothing to do for it now.
+    pub fn set_idle(&self, which: Acceleration, idle: bool) {
+        self.standings[which as usize].idle.store(idle, Ordering::Relaxed);
     }
 
     /// What a late probe has found.
@@ -291,6 +304,7 @@ impl Accelerations {
     pub fn state(&self, which: Acceleration) -> State {
         match self.verdict(which) {
             Verdict::Proven if self.withdrawn(which).is_some() => State::Withdrawn,
+            Verdict::Proven if self.standings[which as usize].idle.load(Ordering::Relaxed) => State::Idle,
             Verdict::Proven => State::Proven,
             Verdict::Off => State::Off,
             Verdict::Probing => State::Probing,
@@ -366,7 +380,9 @@ mod tests {
         kernel.withdraw(Acceleration::Ktls, "was never used");
         assert!(!kernel.proven(Acceleration::Splice));
         assert_eq!(kernel.withdrawn(Acceleration::Splice), Some("first"));
-        let states = Acceleration::ALL.map(|which| kernel.state(which));
-        assert_eq!(states, [State::Off, State::Withdrawn, State::Unavailable, State::Proven]);
+        let states = || Acceleration::ALL.map(|which| kernel.state(which));
+        assert_eq!(states(), [State::Off, State::Withdrawn, State::Unavailable, State::Idle]);
+        kernel.set_idle(Acceleration::Steering, false);
+        assert_eq!(states(), [State::Off, State::Withdrawn, State::Unavailable, State::Proven]);
     }
 }

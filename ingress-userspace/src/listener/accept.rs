@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ingress_core::proxy_protocol::Addresses;
 use tokio::net::{TcpListener, TcpStream};
@@ -93,6 +94,12 @@ fn open(worker: &Rc<Worker>, listening: Listener, tcp: TcpStream, peer: SocketAd
     let process = worker.process();
     // A load balancer's address is nobody's: whom to count, its header tells.
     let address = (!process.expects_proxy_header(peer.ip())).then_some(peer.ip());
+    // The kernel has refused most of them. Those that it has not, it has accepted: what is left is a reset.
+    if address.is_some_and(|address| worker.shared.published.table().denies_always(address)) {
+        worker.metrics.connection_refused();
+        let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+        return;
+    }
     match Admission::new(worker, listening, address) {
         Ok(admission) => drop(tokio::task::spawn_local(async move {
             serve(&admission, &process, tcp, peer).await;
@@ -120,6 +127,9 @@ async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, 
         if let Some(addresses) = told {
             (client, destination) = (canonical(addresses.source), canonical(addresses.destination));
         }
+        if worker.shared.published.table().denies_always(client.ip()) {
+            return worker.metrics.connection_refused();
+        }
         if let Err(full) = admission.count(client.ip()) {
             return count_full(worker, full);
         }
@@ -134,7 +144,7 @@ async fn serve(admission: &Admission, process: &ClassState, mut tcp: TcpStream, 
                 }
                 None => return,
             };
-            match handshake(worker, &timer, &mut tcp, received).await {
+            match handshake(worker, &timer, &mut tcp, received, client.ip()).await {
                 Some((session, negotiated)) => (ClientStream::tls(tcp, session), Some(negotiated)),
                 None => return,
             }
@@ -203,9 +213,15 @@ async fn handshake(
     timer: &Timer,
     tcp: &mut TcpStream,
     received: Vec<u8>,
+    client: IpAddr,
 ) -> Option<(Session, Negotiated)> {
+    let denied = Cell::new(false);
     // The name that the client asks for decides how the rest of the handshake is done.
     let choose = |server_name: Option<&str>| {
+        if worker.shared.published.table().denies_by_name(server_name, client) {
+            denied.set(true);
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         worker.handshake(server_name).map_err(|error| {
             tracing::error!(%error, "a TLS policy cannot be served, so its handshakes fail");
             io::Error::other(error)
@@ -216,6 +232,10 @@ async fn handshake(
         Ok(Ok((session, negotiated))) => {
             worker.metrics.handshake(Ok(negotiated.version));
             Some((session, negotiated))
+        }
+        Ok(Err(_)) if denied.get() => {
+            worker.metrics.connection_refused();
+            None
         }
         Ok(Err(error)) => {
             worker.metrics.handshake(Err(HandshakeError::from_io(&error)));

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod bind;
 pub mod drain;
+pub(crate) mod gate;
 pub(crate) mod handover;
 mod passthrough;
 pub mod proxy_protocol;

@@ -109,6 +109,10 @@ impl Passing {
     }
 
     async fn connect(&self, timer: &Timer, tally: &mut Tally) -> Result<Lease, &'static str> {
+        if self.class.settings.connections.denied_sources.contain(self.client.ip()) {
+            self.worker.metrics.connection_refused();
+            return Err("denied-source");
+        }
         if let Some(denied) = self.rule.denied {
             tracing::debug!(rule = &*self.rule.label, denied = Denied::as_str(denied), "connection refused");
             return Err("denied");

@@ -15,7 +15,11 @@ use super::names::Negotiated;
 use super::session::{Session, tls_error};
 use crate::relay::{poll_tcp_read, scratch};
 
-/// Does a handshake as `choose` says for the client's server name. `received` was read from the socket before.
+/// The alert that refuses a client (RFC 8446 section 6.2): fatal, access_denied, in a plain record.
+const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+
+/// Does a handshake as `choose` says for the client's server name. `received` was read from the socket before. A client for
+/// whom `choose` fails with [`PermissionDenied`](io::ErrorKind::PermissionDenied) is told so.
 pub async fn accept(
     tcp: &mut TcpStream,
     received: Vec<u8>,
@@ -23,7 +27,12 @@ pub async fn accept(
 ) -> io::Result<(Session, Negotiated)> {
     let mut hello = Hello { acceptor: Acceptor::default(), unread: received.len(), received };
     let server_name = poll_fn(|cx| hello.poll(tcp, cx)).await?;
-    let config = choose(server_name.as_deref())?;
+    let config = choose(server_name.as_deref()).inspect_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            // It is closed, whether or not it can be said.
+            let _ = tcp.try_write(&ACCESS_DENIED);
+        }
+    })?;
     let mut session = Session::new(config, hello.received).map_err(tls_error)?;
     poll_fn(|cx| session.poll_handshake(tcp, cx)).await?;
     let negotiated = Negotiated::new(session.state(), server_name);

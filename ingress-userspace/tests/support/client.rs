@@ -1,13 +1,13 @@
 //! A client that sends exactly the bytes it is given, over TCP or TLS, and reads responses with a deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::DEADLINE;
 use super::message::{Message, parse_response};
@@ -56,6 +56,16 @@ impl Client {
     #[track_caller]
     pub(crate) fn http(address: SocketAddr) -> Self {
         Self::new(Stream::Plain(connect(address).unwrap()))
+    }
+
+    /// Plain TCP, from an address of this machine.
+    pub(crate) fn http_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        let socket = TcpStream::from(socket);
+        socket.set_write_timeout(Some(DEADLINE))?;
+        Ok(Self::new(Stream::Plain(socket)))
     }
 
     /// TLS with a completed handshake; `name` goes into SNI unless it is an address.

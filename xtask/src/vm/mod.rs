@@ -78,10 +78,11 @@ impl Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 13] = [
+const SUITES: [&str; 14] = [
     "verifier",
     "doctor",
     "ebpf",
+    "denied_sources",
     "relay_contract",
     "ktls",
     "sockmap",

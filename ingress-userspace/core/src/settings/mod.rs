@@ -31,9 +31,9 @@ pub use tls::{
     CipherSuite, Curve, Hsts, HstsSpec, KeyStrength, Keys, KeysSpec, Tls, TlsPolicy, TlsSpec, TlsVersion,
 };
 pub use traffic::{
-    AccessLog, AccessLogSpec, Forwarded, ForwardedSpec, Limits, LimitsSpec, ProxyProtocol, ProxyProtocolMode,
-    ProxyProtocolSpec, Redirect, RedirectSpec, RedirectStatus, Routing, RoutingSpec, Timeouts, TimeoutsSpec,
-    Upstream, UpstreamSpec,
+    AccessLog, AccessLogSpec, Connections, ConnectionsSpec, Forwarded, ForwardedSpec, Limits, LimitsSpec,
+    ProxyProtocol, ProxyProtocolMode, ProxyProtocolSpec, Redirect, RedirectSpec, RedirectStatus, Routing,
+    RoutingSpec, Timeouts, TimeoutsSpec, Upstream, UpstreamSpec,
 };
 pub use units::{Count, DAY, GIB, HOUR, KIB, MIB, Overlay, SECOND, Size, Span};
 pub use words::{Word, Words};
@@ -54,6 +54,8 @@ section! {
         timeouts: TimeoutsSpec = Timeouts::default(),
         /// Connections to backends.
         upstream: UpstreamSpec = Upstream::default(),
+        /// Which clients are served at all.
+        connections: ConnectionsSpec = Connections::default(),
         /// Who may tell us about the client.
         forwarded: ForwardedSpec = Forwarded::default(),
         /// The PROXY protocol at the beginning of connections.

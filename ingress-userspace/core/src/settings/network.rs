@@ -10,13 +10,46 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Overlay;
 
 /// A network in CIDR notation (RFC 4632, RFC 4291); a bare address is a network of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In their order, a network comes before those that it contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Cidr {
+    /// The address as it was written; [`network`](Self::network) has no bits after the prefix.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many leading bits of an address decide.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// The same network by its first address.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        let prefix = u32::from(self.prefix);
+        let address = match self.address {
+            IpAddr::V4(a) => {
+                IpAddr::V4((u32::from(a) & u32::MAX.checked_shl(32 - prefix).unwrap_or(0)).into())
+            }
+            IpAddr::V6(a) => {
+                IpAddr::V6((u128::from(a) & u128::MAX.checked_shl(128 - prefix).unwrap_or(0)).into())
+            }
+        };
+        Self { address, prefix: self.prefix }
+    }
+
+    /// Whether each address of the other network is in this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let same_family = self.address.is_ipv4() == other.address.is_ipv4();
+        same_family && self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// Whether the network contains the address; an IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -102,6 +135,11 @@ impl Networks {
     /// Whether one of them contains the address.
     pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Cidr> {
+        self.0.iter()
     }
 
     /// Whether there is none.

@@ -93,6 +93,17 @@ section! {
 }
 
 section! {
+    /// Which clients are served at all.
+    Connections by ConnectionsSpec {
+        /// Networks (CIDR, RFC 4632) whose clients are refused. The client is the one of the access log: the other end of
+        /// the connection, or whom its PROXY protocol header names. A network that every class denies is refused before
+        /// a connection is accepted; others as soon as the class is known, by a TLS alert or 403 (RFC 9110 section
+        /// 15.5.4).
+        denied_sources: Networks = Networks::default(),
+    }
+}
+
+section! {
     /// Who may tell us about the client.
     Forwarded by ForwardedSpec {
         /// Networks (CIDR, RFC 4632) of proxies in front of Penstock. From them, X-Forwarded-* and Forwarded (RFC 7239)

@@ -24,6 +24,7 @@ mod path;
 mod precedence;
 mod routing;
 mod rule;
+mod sources;
 
 pub use backend::{Backend, BackendId, Endpoint};
 pub use class::{Class, ClassId};
@@ -35,6 +36,7 @@ pub use path::MAX_ELEMENTS;
 pub use precedence::{HostLevel, Rank, RankedRule};
 pub use routing::RoutingTable;
 pub use rule::{Denied, Passthrough, PathType, Rule};
+pub use sources::{SourceRule, SourceRules};
 
 pub(crate) use class::ClassSlots;
 pub(crate) use host::Hosts;

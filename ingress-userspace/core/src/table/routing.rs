@@ -95,8 +95,13 @@ impl RoutingTable {
     /// The class whose TLS policy a handshake with this server name has to fulfil. Names that no Ingress lists in `spec.tls`,
     /// and clients that send none, get the process-wide one.
     pub fn tls_class(&self, server_name: Option<&str>) -> ClassId {
+        self.named_class(server_name).unwrap_or_else(|| self.process())
+    }
+
+    /// The class whose Ingress lists a server name in `spec.tls`.
+    pub(super) fn named_class(&self, server_name: Option<&str>) -> Option<ClassId> {
         let name = server_name.map(lower_case);
-        name.and_then(|name| self.tls.binding(&name)).map_or(self.process(), |binding| binding.class)
+        name.and_then(|name| self.tls.binding(&name)).map(|binding| binding.class)
     }
 
     /// The identity for a server name: exact, else by wildcard of one label, else the default certificate of the class.

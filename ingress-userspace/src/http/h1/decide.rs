@@ -152,9 +152,15 @@ fn decide(
     let worker = Rc::clone(&connection.worker);
     connection.requests += 1;
     let (class, routed) = route(table, &connection.peer, head);
+    let client = connection.peer.client.ip();
+    let routed = if table.denies(class, client) {
+        Err(Instead::Problem(Problem::new(&kinds::DENIED_SOURCE)))
+    } else {
+        routed
+    };
     let class = worker.class(table, class);
     connection.class = Rc::clone(&class);
-    let trusted = class.settings.forwarded.trusted_proxies.contain(connection.peer.client.ip());
+    let trusted = class.settings.forwarded.trusted_proxies.contain(client);
     let own = worker.request_ids.next();
     let id = head.request_id().filter(|_| trusted).unwrap_or(own.as_str());
     connection.names.set([head.method, &head.host, &head.path, id], head.version.as_str());
@@ -173,7 +179,7 @@ fn decide(
     };
     let mut body = Body::request(head.body, body_limit, worker.rungs());
     let forward = ForwardContext {
-        client: connection.peer.client.ip(),
+        client,
         trusted,
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,

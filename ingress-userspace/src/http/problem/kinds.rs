@@ -104,6 +104,9 @@ kinds! {
         "There is more than one transfer coding.";
 
     // The request is well-formed, and not served as it is.
+    /// The class of the request denies the client's network.
+    DENIED_SOURCE = "denied-source", 403, "Source not allowed",
+        "Clients of your network are not served here.";
     /// No rule matches.
     NO_ROUTE = "no-route", 404, "No route",
         "No Ingress rule matches the host and path of this request.";
@@ -180,6 +183,7 @@ pub fn find(name: &str) -> Option<&'static ProblemKind> {
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         408 => "Request Timeout",
         413 => "Content Too Large",

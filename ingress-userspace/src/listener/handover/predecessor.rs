@@ -1,7 +1,7 @@
 //! The process that serves, and waits for its successor.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -27,6 +27,18 @@ impl Estate {
     pub(crate) fn add(&mut self, role: Role, listener: &TcpListener) -> io::Result<()> {
         self.sockets.push((role, listener.try_clone()?));
         Ok(())
+    }
+
+    /// One listening socket of each address that clients come to.
+    pub(crate) fn of_clients(&self) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
+        let mut found: Vec<(SocketAddr, TcpListener)> = Vec::new();
+        for (role, listener) in &self.sockets {
+            let address = listener.local_addr()?;
+            if *role != Role::Admin && found.iter().all(|(known, _)| *known != address) {
+                found.push((address, listener.try_clone()?));
+            }
+        }
+        Ok(found)
     }
 }
 

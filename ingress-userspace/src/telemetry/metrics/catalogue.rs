@@ -47,6 +47,8 @@ families! {
         "Open client connections.";
     CONNECTIONS_ACCEPTED = COUNTER "penstock_connections_accepted_total" ["listener"]
         "Client connections accepted.";
+    CONNECTIONS_REFUSED = COUNTER "penstock_connections_refused_total" ["reason", "by"]
+        "Connections refused, by the kernel before they were accepted or by userspace after; requests that are answered 403 are not among them.";
     PROXY_PROTOCOL_ERRORS = COUNTER "penstock_proxy_protocol_errors_total" ["reason"]
         "Connections from trusted sources that were closed for want of a PROXY protocol header.";
     TLS_HANDSHAKES = COUNTER "penstock_tls_handshakes_total" ["version"]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Add;
 use std::sync::{Arc, PoisonError};
 
+use ingress_common::counters::Counters;
 use ingress_core::objects::NamespacedName;
 use prometheus::core::{Collector as PrometheusCollector, Desc};
 use prometheus::proto::{self, Metric, MetricFamily, MetricType};
@@ -60,6 +61,9 @@ impl PrometheusCollector for Collector {
         }
         if let Some(accelerations) = self.sources.kernel.get() {
             scrape.kernel(accelerations);
+        }
+        if let Some(counters) = self.sources.steering.get() {
+            scrape.steering(&counters());
         }
         self.logs(&mut scrape);
         scrape.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -163,6 +167,8 @@ impl Scrape {
             self.add(names::CONNECTIONS_ACCEPTED, &[label], accepted as f64);
             self.add(names::CONNECTIONS_ACTIVE, &[label], accepted.saturating_sub(closed) as f64);
         }
+        let refused = sum(&|w| w.refused.get()) as f64;
+        self.add(names::CONNECTIONS_REFUSED, &["denied-source", "userspace"], refused);
         self.words(names::PROXY_PROTOCOL_ERRORS, workers, |w| &w.proxy_protocol_errors);
         self.words(names::TLS_HANDSHAKES, workers, |w| &w.handshakes);
         self.words(names::TLS_HANDSHAKE_ERRORS, workers, |w| &w.handshake_errors);
@@ -232,6 +238,13 @@ impl Scrape {
                 let labels = [which.as_str(), state.as_str()];
                 self.add(names::KERNEL_ACCELERATION, &labels, f64::from(u8::from(now)));
             }
+        }
+    }
+
+    fn steering(&mut self, counters: &Counters) {
+        let refused = [("denied-source", counters.denied), ("no-listener", counters.refused)];
+        for (reason, count) in refused {
+            self.add(names::CONNECTIONS_REFUSED, &[reason, "kernel"], count as f64);
         }
     }
 

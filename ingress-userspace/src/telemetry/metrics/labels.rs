@@ -126,6 +126,7 @@ pub mod limit {
 pub(super) const PASSTHROUGH_RESULTS: &[&str] = &[
     "done",
     "denied",
+    "denied-source",
     "no-endpoints",
     "endpoints-busy",
     "endpoints-ejected",

@@ -19,6 +19,7 @@ mod writeback;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use ingress_common::counters::Counters;
 use prometheus::{Registry, TextEncoder};
 
 pub use super::handshake::HandshakeError;
@@ -49,6 +50,7 @@ struct Sources {
     program_log: OnceLock<Arc<LineSink>>,
     writeback: OnceLock<Arc<WritebackCounters>>,
     kernel: OnceLock<Arc<Accelerations>>,
+    steering: OnceLock<Observed<Counters>>,
 }
 
 impl Sources {
@@ -118,6 +120,11 @@ impl Metrics {
     /// Sets whose verdicts are shown. Only the first call counts.
     pub fn observe_kernel(&self, accelerations: &Arc<Accelerations>) {
         let _ = self.sources.kernel.set(Arc::clone(accelerations));
+    }
+
+    /// Sets where the kernel's counts of new connections come from. Only the first call counts.
+    pub fn observe_steering(&self, counters: impl Fn() -> Counters + Send + Sync + 'static) {
+        let _ = self.sources.steering.set(Box::new(counters));
     }
 
     /// All metrics as text, of the content type [`CONTENT_TYPE`].

@@ -55,6 +55,8 @@ pub(super) struct WorkerCounters {
     pub(super) methods: [Count; METHODS.len()],
     pub(super) accepted: [Count; 2],
     pub(super) closed: [Count; 2],
+    /// For their source.
+    pub(super) refused: Count,
     pub(super) proxy_protocol_errors: Words,
     pub(super) handshakes: Words,
     pub(super) handshake_errors: Words,
@@ -94,6 +96,7 @@ impl WorkerMetrics {
             methods: Default::default(),
             accepted: Default::default(),
             closed: Default::default(),
+            refused: Count::default(),
             proxy_protocol_errors: Words::new(HeaderError::LABELS),
             handshakes: Words::new(labels::TLS_VERSIONS),
             handshake_errors: Words::new(HandshakeError::LABELS),
@@ -165,6 +168,11 @@ impl WorkerMetrics {
     /// A client connection was closed.
     pub fn connection_closed(&self, listener: Listener) {
         self.counters.closed[listener as usize].add(1);
+    }
+
+    /// A connection was closed because its source is denied.
+    pub fn connection_refused(&self) {
+        self.counters.refused.add(1);
     }
 
     /// A connection that had to begin with a PROXY protocol header did not.
