@@ -5,7 +5,6 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
-use aya_log_ebpf::debug;
 use ingress_common::flow::Connection;
 use ingress_common::relay::{Flow, GO, Judgement, Reason, SEEN, Side, judge, peer_of};
 
@@ -101,7 +100,7 @@ unsafe fn terms(side: *const Side) -> Side {
 
 /// Ends redirecting before the bytes in hand.
 fn take_back(context: &SkBuffContext, slot: u32, side: *mut Side, before: u64, reason: Reason) {
-    debug!(context, "slot {}: taken back at {} bytes, reason {}", slot, before & SEEN, reason as u64);
+    say!(context, "slot {}: taken back at {} bytes, reason {}", slot, before & SEEN, reason as u64);
     // SAFETY: while GO is set only this program writes these, and it runs once at a time for each socket. The atomic
     // addition comes after them in everybody's eyes.
     unsafe {

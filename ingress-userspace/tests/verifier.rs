@@ -9,6 +9,7 @@ use aya::{EbpfError, EbpfLoader};
 use aya_log::{LEVEL, Level};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../src/bpf/penstock.bpf.o");
+static SPEAKING_OBJECT: &[u8] = aya::include_bytes_aligned!("../src/bpf/penstock-log.bpf.o");
 
 /// A line that is seen although the test passes: libtest hides what is printed by its own means.
 fn say(line: &str) {
@@ -38,9 +39,9 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// How many instructions the verifier went through for each program, with messages up to a level.
-fn counts(level: u8) -> Result<Vec<(String, u32)>, EbpfError> {
-    let mut ebpf = EbpfLoader::new().override_global(LEVEL, &level, true).load(OBJECT)?;
+/// How many instructions the verifier went through for each program of an object.
+fn counts(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Vec<(String, u32)>, EbpfError> {
+    let mut ebpf = loader.load(object)?;
     let mut counts = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         match load(program) {
@@ -62,7 +63,7 @@ fn counts(level: u8) -> Result<Vec<(String, u32)>, EbpfError> {
 
 #[test]
 fn the_verifier_accepts_every_program() {
-    let silent = match counts(0) {
+    let silent = match counts(&mut EbpfLoader::new(), OBJECT) {
         Ok(counts) => counts,
         Err(error) => return skipped(&error),
     };
@@ -72,11 +73,13 @@ fn the_verifier_accepts_every_program() {
 }
 
 #[test]
-fn programs_that_speak_are_accepted_and_silence_costs_nothing() {
-    let (Ok(silent), Ok(speaking)) = (counts(0), counts(Level::Trace as u8)) else { return };
-    for ((name, silent), (_, speaking)) in silent.into_iter().zip(speaking) {
-        say(&format!("VERIFIED with messages: {name} {speaking}"));
-        assert!(silent <= speaking, "{name}: {silent} instructions without messages, {speaking} with them");
+fn programs_that_speak_are_accepted() {
+    let mut loader = EbpfLoader::new();
+    let level = Level::Trace as u8;
+    // Without the right to load programs the other test says so.
+    let Ok(speaking) = counts(loader.override_global(LEVEL, &level, true), SPEAKING_OBJECT) else { return };
+    for (name, count) in speaking {
+        say(&format!("VERIFIED with messages: {name} {count}"));
     }
 }
 

@@ -22,8 +22,17 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-/// Where the object is committed.
-const OBJECT: &str = "ingress-userspace/src/bpf/penstock.bpf.o";
+/// An object: where it is committed, and the features of the crate that it has.
+struct Object {
+    path: &'static str,
+    features: &'static [&'static str],
+}
+
+/// The one that serves, and the one whose programs say what they do.
+const OBJECTS: [Object; 2] = [
+    Object { path: "ingress-userspace/src/bpf/penstock.bpf.o", features: &[] },
+    Object { path: "ingress-userspace/src/bpf/penstock-log.bpf.o", features: &["--features", "log"] },
+];
 
 /// The linker's version, and the LLVM that it is built against: a newer one may well give other bytes.
 const BPF_LINKER: &str = "0.13.0";
@@ -54,14 +63,17 @@ pub(crate) enum Checked {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.check {
         if let Checked::Skipped(reason) = check()? {
-            return Err(format!("cannot check {OBJECT}: {reason}").into());
+            return Err(format!("cannot check the eBPF objects: {reason}").into());
         }
-        println!("{OBJECT} is what the sources give");
+        println!("the eBPF objects are what the sources give");
         return Ok(());
     }
-    let bytes = build(choose()?)?;
-    fs::write(root().join(OBJECT), &bytes)?;
-    println!("wrote {OBJECT}: {} bytes", bytes.len());
+    let toolchain = choose()?;
+    for object in OBJECTS {
+        let bytes = build(toolchain, &object)?;
+        fs::write(root().join(object.path), &bytes)?;
+        println!("wrote {}: {} bytes", object.path, bytes.len());
+    }
     Ok(())
 }
 
@@ -76,20 +88,26 @@ pub(crate) fn check() -> Outcome<Checked> {
         }
         Err(error) => return Ok(Checked::Skipped(error.to_string())),
     };
-    let rebuilt = build(toolchain)?;
-    let committed = fs::read(root().join(OBJECT))?;
-    if rebuilt == committed {
-        return Ok(Checked::Equal);
+    for object in OBJECTS {
+        let rebuilt = build(toolchain, &object)?;
+        let committed = fs::read(root().join(object.path))?;
+        if rebuilt != committed {
+            return Err(differs(&object, &committed, &rebuilt)?.into());
+        }
     }
+    Ok(Checked::Equal)
+}
+
+fn differs(object: &Object, committed: &[u8], rebuilt: &[u8]) -> Outcome<String> {
     let versions = [output(Command::new("/usr/bin/rustc").arg("--version"))?, output(&mut linker_version())?];
-    Err(format!(
-        "{OBJECT} is not what the sources give ({} bytes committed, {} rebuilt by {}). \
+    Ok(format!(
+        "{} is not what the sources give ({} bytes committed, {} rebuilt by {}). \
          Run `cargo xtask build-ebpf` and commit the result.",
+        object.path,
         committed.len(),
         rebuilt.len(),
         versions.map(|version| version.trim().to_owned()).join(", "),
-    )
-    .into())
+    ))
 }
 
 fn linker_version() -> Command {
@@ -156,7 +174,7 @@ fn ensure_linker(toolchain: Toolchain) -> Outcome {
 }
 
 /// Compiles and links the programs, and strips what depends on the build.
-fn build(toolchain: Toolchain) -> Outcome<Vec<u8>> {
+fn build(toolchain: Toolchain, object: &Object) -> Outcome<Vec<u8>> {
     let source = root().join("ingress-ebpf");
     let directory = target().join("ebpf");
     run_command(compiler(toolchain).current_dir(&source).args(["fetch", "--locked"]))?;
@@ -165,6 +183,7 @@ fn build(toolchain: Toolchain) -> Outcome<Vec<u8>> {
         .current_dir(&source)
         .args(["build", "--locked", "--release", "--target", "bpfel-unknown-none", "--target-dir"])
         .arg(&directory)
+        .args(object.features)
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags()?)
         .env("PATH", path_with_cargo_bin());
     if matches!(toolchain, Toolchain::Nightly) {

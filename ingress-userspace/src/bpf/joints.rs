@@ -18,7 +18,7 @@ use ingress_common::relay::{Flow, GO, LEASE, Reason, SEEN, Side};
 use tokio::net::TcpStream;
 
 use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT, attached, delete, update};
-use super::loader::{BpfError, OBJECT, check_version};
+use super::loader::{BpfError, check_version, object};
 use super::log;
 use super::pins::Pins;
 
@@ -125,7 +125,7 @@ impl Joints {
             loader.map_max_entries(map, pairs * 2);
         }
         log::prepare(&mut loader);
-        let mut ebpf = loader.load(OBJECT)?;
+        let mut ebpf = loader.load(object())?;
         check_version(&ebpf)?;
         attach(&mut ebpf)?;
         log::listen(&mut ebpf);

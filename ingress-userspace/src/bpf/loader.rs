@@ -20,7 +20,15 @@ use super::log;
 use super::plain::Plain;
 
 /// The object, aligned as its ELF structures need it.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("penstock.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("penstock.bpf.o");
+
+/// The same with programs that say what they do. It needs CAP_PERFMON as well.
+static SPEAKING_OBJECT: &[u8] = aya::include_bytes_aligned!("penstock-log.bpf.o");
+
+/// The object to load.
+pub(super) fn object() -> &'static [u8] {
+    if log::is_on() { SPEAKING_OBJECT } else { OBJECT }
+}
 
 /// Why eBPF cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +120,7 @@ impl Steering {
             loader.map_max_entries(unused, 1);
         }
         log::prepare(&mut loader);
-        let mut ebpf = loader.load(OBJECT)?;
+        let mut ebpf = loader.load(object())?;
         check_version(&ebpf)?;
         program(&mut ebpf)?.load()?;
         log::listen(&mut ebpf);

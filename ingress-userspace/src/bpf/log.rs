@@ -1,7 +1,7 @@
 //! What the eBPF programs say of themselves, for whoever debugs them: `kernel.programLog: on`.
 //!
-//! The programs ask a constant whether they may speak (`AYA_LOG_LEVEL`). The verifier knows its value and removes what is never
-//! reached, so that nobody pays for a log that is off; its buffer is then of one page.
+//! Programs that may speak are in an object of their own, so that nobody pays for a log that is off: without CAP_PERFMON the
+//! verifier looks at code that is never reached, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,8 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::{EbpfLogger, LEVEL, Level};
 use log::{Log, Metadata, Record};
 
-/// The ring buffer of the messages.
-const BUFFER: &str = "AYA_LOGS";
-
-/// Everything, and nothing.
+/// Everything is said.
 const LOUD: u8 = Level::Trace as u8;
-const SILENT: u8 = 0;
 
 /// Whether programs that are loaded from now on may speak.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -28,18 +24,21 @@ pub(crate) fn switch_on() {
     ON.store(true, Ordering::Relaxed);
 }
 
-/// Tells an object that is about to be loaded whether its programs may speak.
+/// Whether programs that are loaded now may speak.
+pub(super) fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// Tells an object that is about to be loaded how much its programs say.
 pub(super) fn prepare(loader: &mut EbpfLoader<'_>) {
-    let on = ON.load(Ordering::Relaxed);
-    loader.override_global(LEVEL, if on { &LOUD } else { &SILENT }, true);
-    if !on {
-        loader.map_max_entries(BUFFER, 1);
+    if is_on() {
+        loader.override_global(LEVEL, &LOUD, true);
     }
 }
 
 /// Listens to the programs of an object that was loaded.
 pub(super) fn listen(ebpf: &mut Ebpf) {
-    if !ON.load(Ordering::Relaxed) {
+    if !is_on() {
         return;
     }
     match EbpfLogger::init_with_logger(ebpf, ToTracing) {
