@@ -37,10 +37,10 @@ pub enum BpfError {
     #[error("cannot load the eBPF object (CAP_BPF and CAP_NET_ADMIN are needed): {0}")]
     Load(#[from] EbpfError),
     /// The verifier refused the program, or the kernel its attachment.
-    #[error("the kernel refused the eBPF program {name}: {0}", name = abi::STEER_PROGRAM)]
+    #[error("the kernel refused the eBPF program {name}: {}", in_short(.0), name = abi::STEER_PROGRAM)]
     Program(#[from] ProgramError),
     /// The verifier refused one of the programs that join sockets, or the kernel its attachment.
-    #[error("the kernel refused the eBPF program {name}: {source}")]
+    #[error("the kernel refused the eBPF program {name}: {}", in_short(source))]
     Refused {
         /// The program.
         name: &'static str,
@@ -70,6 +70,22 @@ pub enum BpfError {
     },
 }
 
+/// An error in one line. A verifier's log is long: of it, the last line that is not statistics says what was refused.
+fn in_short(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let log = verifier_log.to_string();
+    let statistics = ["verification time", "stack depth", "processed"];
+    let said = log
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !statistics.iter().any(|word| line.starts_with(word)));
+    match said {
+        Some(line) => format!("{io_error}; its verifier says: {line}"),
+        None => io_error.to_string(),
+    }
+}
+
 impl BpfError {
     /// What an operator can do about it.
     pub fn remedy(&self) -> &'static str {
@@ -78,7 +94,8 @@ impl BpfError {
         }
         match self.errno() {
             Some(libc::EPERM | libc::EACCES) => {
-                "give the process CAP_BPF and CAP_NET_ADMIN, and allow bpf(2) if the kernel is locked down"
+                "give the process CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON where the verifier refuses the program (6.1); allow \
+                 bpf(2) if the kernel is locked down"
             }
             Some(libc::ENOSYS) => {
                 "allow bpf(2) in the seccomp profile, or use a kernel with CONFIG_BPF_SYSCALL"

@@ -299,7 +299,11 @@ impl Client {
             tls.conn.send_close_notify();
             tls.flush().unwrap();
         }
-        self.socket().shutdown(Shutdown::Write).unwrap();
+        match self.socket().shutdown(Shutdown::Write) {
+            // To a peer that was told of the end by TLS and has closed, there is no other end to tell.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            ended => ended.unwrap(),
+        }
     }
 
     /// Resets the connection (RST).
