@@ -7,6 +7,7 @@
 //! http: head, framing, normalise, forwarded        tls: ClientHello        upstream: balance, outlier, retry
 //! ```
 
+pub mod auth;
 pub mod http;
 pub mod objects;
 pub mod proxy_class;
