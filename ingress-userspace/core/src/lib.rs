@@ -7,8 +7,11 @@
 //! http: head, framing, normalise, forwarded        tls: ClientHello        upstream: balance, outlier, retry
 //! ```
 
+pub mod access_policy;
 pub mod auth;
+pub mod custom;
 pub mod http;
+pub mod identity_provider;
 pub mod objects;
 pub mod proxy_class;
 pub mod proxy_protocol;

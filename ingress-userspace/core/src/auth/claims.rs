@@ -18,7 +18,10 @@ pub const MAX_VALUE: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct ClaimName(pub Vec<String>);
+pub struct ClaimName(
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253))))]
+    pub Vec<String>,
+);
 
 impl ClaimName {
     /// A claim that is not below another one.

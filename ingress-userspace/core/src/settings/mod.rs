@@ -26,6 +26,8 @@ pub use network::{Cidr, Networks};
 pub use reference::{Maybe, SecretReference};
 pub use rules::{RULES, Rule, Violation};
 #[cfg(feature = "schema")]
+pub(crate) use schema::word as word_schema;
+#[cfg(feature = "schema")]
 pub use schema::{RANGE, cel_bytes, written_defaults};
 pub use tls::{
     CipherSuite, Curve, Hsts, HstsSpec, KeyStrength, Keys, KeysSpec, Tls, TlsPolicy, TlsSpec, TlsVersion,
@@ -36,6 +38,7 @@ pub use traffic::{
     RoutingSpec, Timeouts, TimeoutsSpec, Upstream, UpstreamSpec,
 };
 pub use units::{Count, DAY, GIB, HOUR, KIB, MIB, Overlay, SECOND, Size, Span};
+pub(crate) use words::words;
 pub use words::{Word, Words};
 
 use section::section;

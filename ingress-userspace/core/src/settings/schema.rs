@@ -147,7 +147,7 @@ impl JsonSchema for Networks {
 }
 
 /// One word of a list.
-pub(super) fn word<W: Word>() -> Schema {
+pub(crate) fn word<W: Word>() -> Schema {
     json_schema!({ "type": "string", "enum": W::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>() })
 }
 

@@ -28,7 +28,7 @@ macro_rules! words {
             $( $(#[$($doc)+])* #[serde(rename = $text)] $variant, )+
         }
 
-        impl $crate::settings::words::Word for $name {
+        impl $crate::settings::Word for $name {
             const ALL: &'static [Self] = &[$( Self::$variant, )+];
 
             fn as_str(self) -> &'static str {
@@ -55,13 +55,13 @@ macro_rules! words {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::settings::schema::word::<Self>()
+                $crate::settings::word_schema::<Self>()
             }
         }
     };
 }
 
-pub(super) use words;
+pub(crate) use words;
 
 /// Some of the words of a list, each once and without an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,293 @@
+//! From what is written to what decides.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::spec::{
+    AccessPolicySpec, AllowSpec, FieldSource, FieldSpec, PathKind, PublicPathSpec, UnauthenticatedWord,
+};
+use crate::auth::asking::Unauthenticated;
+use crate::auth::claims::ClaimName;
+use crate::auth::decision::Policy;
+use crate::auth::fields::{IdentityField, Source};
+use crate::auth::public_paths::PublicPath;
+use crate::auth::rules::{AllowRule, Values};
+use crate::auth::session::Lifetimes;
+use crate::objects::is_subdomain;
+use crate::settings::{Overlay as _, Violation};
+
+/// What the backend learns if nothing is written.
+const STANDARD_FIELDS: [(&str, Source); 4] = [
+    ("X-Auth-Request-User", Source::Subject),
+    ("X-Auth-Request-Email", Source::Email),
+    ("X-Auth-Request-Groups", Source::Groups),
+    ("X-Auth-Request-Preferred-Username", Source::User),
+];
+
+impl AccessPolicySpec {
+    /// The policy, for a provider with this issuer; or everything that is wrong, with fields below `spec`.
+    pub fn compile(&self, issuer: &str) -> Result<Policy, Vec<Violation>> {
+        let mut wrong = Wrong::default();
+        self.check_whole(&mut wrong);
+        let allow = self.allow.iter().enumerate().map(|(at, rule)| rule.compile(at, &mut wrong)).collect();
+        let public = self
+            .public_paths
+            .iter()
+            .enumerate()
+            .filter_map(|(at, path)| path.compile(at, &mut wrong))
+            .collect();
+        let fields = self.fields(&mut wrong);
+        if !wrong.0.is_empty() {
+            return Err(wrong.0);
+        }
+        Ok(Policy {
+            problem: None,
+            issuer: issuer.into(),
+            public,
+            allow,
+            sign_in: self.sign_in.enabled.unwrap_or(true),
+            bearer: self.bearer.is_some(),
+            lifetimes: self.lifetimes(),
+            fields,
+        })
+    }
+
+    fn check_whole(&self, wrong: &mut Wrong) {
+        match (&self.provider, &self.external) {
+            (None, None) => wrong.add("provider", "name an IdentityProvider, or an external service"),
+            (Some(_), Some(_)) => {
+                wrong.add("external", "there is a provider already: only one of them can decide")
+            }
+            (Some(name), None) if !is_subdomain(name) => {
+                wrong.add("provider", "is not the name of an object")
+            }
+            (None, Some(_)) if !self.allow.is_empty() => {
+                wrong.add("allow", "the external service decides who may come in")
+            }
+            _ => {}
+        }
+        if self.provider.is_some() && self.allow.is_empty() {
+            wrong.add("allow", "nobody would be allowed: say who, or authenticated: true for everybody whom the provider knows");
+        }
+        if self.sign_in.enabled == Some(false) && self.bearer.is_none() && self.provider.is_some() {
+            wrong.add("signIn.enabled", "nobody could come in: without sign-in, bearer has to be set");
+        }
+        if self.bearer.as_ref().is_some_and(|bearer| bearer.audiences.is_empty()) {
+            wrong.add(
+                "bearer.audiences",
+                "a token that is for anybody must not open this: name the audiences",
+            );
+        }
+        let domain = self.session.domain.as_deref();
+        if domain.is_some_and(|domain| !is_subdomain(domain) || !domain.contains('.')) {
+            wrong.add("session.domain", "must be a domain of two labels or more");
+        }
+    }
+
+    /// How requests of nobody are answered.
+    pub fn unauthenticated(&self) -> Unauthenticated {
+        match self.sign_in.unauthenticated {
+            None | Some(UnauthenticatedWord::Auto) => Unauthenticated::Auto,
+            Some(UnauthenticatedWord::Redirect) => Unauthenticated::Redirect,
+            Some(UnauthenticatedWord::Refuse) => Unauthenticated::Refuse,
+        }
+    }
+
+    /// The claims that the policy names: those are kept in a session, and no others.
+    pub fn wanted_claims(&self) -> BTreeSet<&ClaimName> {
+        let rules = self.allow.iter().flat_map(|rule| &rule.claims).map(|claim| &claim.name);
+        rules.chain(self.forward.fields.iter().flatten().filter_map(|field| field.claim.as_ref())).collect()
+    }
+
+    fn lifetimes(&self) -> Lifetimes {
+        let standard = Lifetimes::default();
+        let seconds = |time: Duration| time.as_secs().cast_signed();
+        let (mut absolute, mut idle) =
+            (Duration::from_secs(standard.absolute as u64), Duration::from_hours(1));
+        if let Some(written) = &self.session.lifetime {
+            written.overlay(&mut absolute);
+        }
+        if let Some(written) = &self.session.idle {
+            written.overlay(&mut idle);
+        }
+        let idle = Some(seconds(idle)).filter(|idle| *idle > 0);
+        Lifetimes { absolute: seconds(absolute), idle, leeway: standard.leeway }
+    }
+
+    fn fields(&self, wrong: &mut Wrong) -> Vec<IdentityField> {
+        let Some(written) = &self.forward.fields else {
+            return STANDARD_FIELDS.map(|(name, source)| IdentityField { name: name.into(), source }).into();
+        };
+        written.iter().enumerate().filter_map(|(at, field)| field.compile(at, wrong)).collect()
+    }
+}
+
+/// Everything that is wrong.
+#[derive(Default)]
+struct Wrong(Vec<Violation>);
+
+impl Wrong {
+    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Violation { field: field.into(), message: message.into() });
+    }
+}
+
+impl AllowSpec {
+    fn compile(&self, at: usize, wrong: &mut Wrong) -> AllowRule {
+        if *self == Self::default() {
+            wrong.add(
+                format!("allow[{at}]"),
+                "has no condition, and would allow nobody; everybody is authenticated: true",
+            );
+        }
+        for (index, claim) in self.claims.iter().enumerate() {
+            if claim.name.0.is_empty() || claim.values.is_empty() {
+                wrong.add(format!("allow[{at}].claims[{index}]"), "needs a name and values");
+            }
+        }
+        let exact = |values: &[String]| Values::exact(values.iter().map(String::as_str));
+        let caseless = |values: &[String]| Values::caseless(values.iter().map(String::as_str));
+        AllowRule {
+            authenticated: self.authenticated,
+            subjects: exact(&self.subjects),
+            emails: caseless(&self.emails),
+            email_domains: caseless(&self.email_domains),
+            groups: exact(&self.groups),
+            organizations: caseless(&self.organizations),
+            teams: caseless(&self.teams),
+            claims: self.claims.iter().map(|claim| (claim.name.clone(), exact(&claim.values))).collect(),
+        }
+    }
+}
+
+impl PublicPathSpec {
+    fn compile(&self, at: usize, wrong: &mut Wrong) -> Option<PublicPath> {
+        let path = PublicPath::new(&self.path, self.kind == PathKind::Prefix);
+        if path.is_none() {
+            wrong.add(
+                format!("publicPaths[{at}].path"),
+                "is not a normalised path: write it without dots, double slashes and encoded characters",
+            );
+        }
+        path
+    }
+}
+
+/// Fields that are not ours to set: they frame messages, or say who the client is.
+const NEVER: [&str; 12] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "keep-alive",
+    "cookie",
+    "authorization",
+    "forwarded",
+    "expect",
+];
+
+impl FieldSpec {
+    fn compile(&self, at: usize, wrong: &mut Wrong) -> Option<IdentityField> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        let lower = self.name.to_ascii_lowercase();
+        let family =
+            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"];
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            wrong.add(format!("forward.fields[{at}].name"), "is not a name of letters, digits and hyphens");
+            return None;
+        }
+        if NEVER.contains(&&*lower) || family.contains(&&*lower) {
+            wrong.add(format!("forward.fields[{at}].name"), "has a meaning of its own");
+            return None;
+        }
+        let source = match (self.from, &self.claim) {
+            (Some(from), None) => from.source(),
+            (None, Some(claim)) => Source::Claim(claim.clone()),
+            _ => {
+                wrong.add(format!("forward.fields[{at}]"), "needs exactly one of from and claim");
+                return None;
+            }
+        };
+        Some(IdentityField { name: self.name.as_str().into(), source })
+    }
+}
+
+impl FieldSource {
+    fn source(self) -> Source {
+        match self {
+            Self::Subject => Source::Subject,
+            Self::User => Source::User,
+            Self::Name => Source::Name,
+            Self::Email => Source::Email,
+            Self::Groups => Source::Groups,
+            Self::Teams => Source::Teams,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::identity::Identity;
+    use crate::auth::rules::allowed;
+
+    fn spec(json: &str) -> AccessPolicySpec {
+        let mut base = serde_json::json!({"provider": "corp", "allow": [{"groups": ["dev"]}]});
+        let more: serde_json::Value = serde_json::from_str(json).unwrap();
+        for (name, value) in more.as_object().unwrap() {
+            base[name] = value.clone();
+        }
+        serde_json::from_value(base).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        for (json, field) in [
+            (r#"{"provider":null}"#, "provider"),
+            (r#"{"provider":"Not A Name"}"#, "provider"),
+            (r#"{"external":{"url":"https://a"}}"#, "external"),
+            (r#"{"provider":null,"external":{"url":"https://a"}}"#, "allow"),
+            (r#"{"allow":[]}"#, "allow"),
+            (r#"{"allow":[{}]}"#, "allow[0]"),
+            (r#"{"allow":[{"groups":["a"]},{"claims":[{"name":["a"],"values":[]}]}]}"#, "allow[1].claims[0]"),
+            (r#"{"signIn":{"enabled":false}}"#, "signIn.enabled"),
+            (r#"{"bearer":{"audiences":[]}}"#, "bearer.audiences"),
+            (r#"{"session":{"domain":"com"}}"#, "session.domain"),
+            (r#"{"publicPaths":[{"path":"/a/../b","type":"Exact"}]}"#, "publicPaths[0].path"),
+            (r#"{"publicPaths":[{"path":"/%2e","type":"Prefix"}]}"#, "publicPaths[0].path"),
+            (r#"{"forward":{"fields":[{"name":"X A","from":"User"}]}}"#, "forward.fields[0].name"),
+            (r#"{"forward":{"fields":[{"name":"Host","from":"User"}]}}"#, "forward.fields[0].name"),
+            (r#"{"forward":{"fields":[{"name":"X-Real-IP","from":"User"}]}}"#, "forward.fields[0].name"),
+            (r#"{"forward":{"fields":[{"name":"X-A"}]}}"#, "forward.fields[0]"),
+            (r#"{"forward":{"fields":[{"name":"X-A","from":"User","claim":["a"]}]}}"#, "forward.fields[0]"),
+        ] {
+            let fields: Vec<_> =
+                spec(json).compile("i").unwrap_err().into_iter().map(|violation| violation.field).collect();
+            assert_eq!(fields, [field], "{json}");
+        }
+    }
+
+    #[test]
+    fn a_policy_allows_what_is_written() {
+        let json = r#"{"allow":[{"emailDomains":["Example.com"],"claims":[{"name":["a","b"],"values":["1"]}]}],
+            "session":{"lifetime":"2h","idle":"0s"},"bearer":{"audiences":["api"]}}"#;
+        let spec = spec(json);
+        let policy = spec.compile("https://id.example").unwrap();
+        assert_eq!(policy.lifetimes, Lifetimes { absolute: 7200, idle: None, leeway: 60 });
+        assert!(policy.bearer && policy.sign_in && policy.fields.len() == 4);
+        let wanted = spec.wanted_claims();
+        assert_eq!(wanted.len(), 1);
+        let claims = serde_json::from_str(r#"{"a":{"b":"1"}}"#).unwrap();
+        let ann = Identity {
+            subject: "a".into(),
+            email: Some("ann@example.com".into()),
+            claims: crate::auth::claims::Claims::keep(wanted, &claims),
+            ..Identity::default()
+        };
+        assert!(allowed(&policy.allow, &ann));
+        assert!(!allowed(&policy.allow, &Identity { email: None, ..ann }));
+    }
+}

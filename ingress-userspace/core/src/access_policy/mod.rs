@@ -1,0 +1,20 @@
+//! The custom resource AccessPolicy (namespaced): who may use the Ingresses that it targets.
+
+mod compile;
+mod spec;
+
+pub use spec::{
+    AccessPolicySpec, AllowSpec, BearerSpec, ClaimSpec, ExternalSpec, FieldSource, FieldSpec, ForwardSpec,
+    MatchLabels, PathKind, PublicPathSpec, SessionSpec, SignInSpec, TargetSpec, UnauthenticatedWord,
+};
+
+use crate::custom::{Custom, CustomSpec};
+
+/// Who may use the Ingresses that it targets.
+pub type AccessPolicy = Custom<AccessPolicySpec>;
+
+impl CustomSpec for AccessPolicySpec {
+    const KIND: &'static str = "AccessPolicy";
+    const PLURAL: &'static str = "accesspolicies";
+    type Scope = k8s_openapi::NamespaceResourceScope;
+}
