@@ -50,6 +50,7 @@ pub(crate) fn rule(namespace: &str, name: &str) -> Arc<Rule> {
         label: format!("{namespace}/{name}/").into(),
         backend: BackendId(0),
         class: ClassId::CONFIGURATION,
+        access: None,
         denied: None,
         tls: true,
         acme_http01: false,

@@ -5,7 +5,8 @@ mod spec;
 
 pub use spec::{
     AccessPolicySpec, AllowSpec, BearerSpec, ClaimSpec, ExternalSpec, FieldSource, FieldSpec, ForwardSpec,
-    MatchLabels, PathKind, PublicPathSpec, SessionSpec, SignInSpec, TargetSpec, UnauthenticatedWord,
+    MatchLabels, PagesSpec, PathKind, PublicPathSpec, SessionSpec, SignInSpec, TargetSpec,
+    UnauthenticatedWord,
 };
 
 use crate::custom::{Custom, CustomSpec};

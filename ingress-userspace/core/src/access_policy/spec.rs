@@ -228,6 +228,21 @@ pub struct ExternalSpec {
     pub response_fields: Vec<String>,
 }
 
+/// What our pages say: sign-in failed, denied, signed out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PagesSpec {
+    /// The name of the organisation or application, as text. Default: the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
+    pub title: Option<String>,
+    /// Where somebody who is denied finds help, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 500)))]
+    pub help: Option<String>,
+}
+
 /// Who may use the Ingresses that it targets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -259,4 +274,6 @@ pub struct AccessPolicySpec {
     /// A service that decides instead of a provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalSpec>,
+    /// What our pages say.
+    pub pages: PagesSpec,
 }

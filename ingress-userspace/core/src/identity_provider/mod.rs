@@ -3,8 +3,7 @@
 mod spec;
 
 pub use spec::{
-    ClaimMappingSpec, ClientAuthentication, ConfigMapKey, EntraSpec, IdentityProviderSpec, Preset,
-    ProviderKind, SecretKey,
+    ClaimMappingSpec, ClientAuthentication, EntraSpec, IdentityProviderSpec, Preset, ProviderKind, SecretKey,
 };
 
 use crate::custom::{Custom, CustomSpec};

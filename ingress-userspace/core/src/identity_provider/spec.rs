@@ -69,9 +69,6 @@ pub struct SecretKey {
     pub key: String,
 }
 
-/// A key of a ConfigMap in the namespace of the object.
-pub type ConfigMapKey = SecretKey;
-
 /// Which claim says what; a claim below another one is a list of names. A name is never taken for a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -141,9 +138,9 @@ pub struct IdentityProviderSpec {
     /// By how much the provider's clock may differ from ours. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_skew: Option<Span<0, { 600 * SECOND }>>,
-    /// Certificates of authorities in PEM that may vouch for the provider, instead of the public ones.
+    /// Where certificates of authorities in PEM are that may vouch for the provider, instead of the public ones: a Secret, as cert-manager makes it with ca.crt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_authorities: Option<ConfigMapKey>,
+    pub certificate_authorities: Option<SecretKey>,
     /// For Google: the domain of the organisation (claim `hd`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 253)))]

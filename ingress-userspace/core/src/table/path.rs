@@ -106,6 +106,7 @@ mod tests {
             label: Arc::from(path),
             backend: BackendId(0),
             class: ClassId::CONFIGURATION,
+            access: None,
             denied: None,
             tls: true,
             acme_http01: false,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::http::lenient_reading;
 
 use super::{
-    Backend, BackendId, Class, ClassId, ClassSlots, HostKey, HostRules, Hosts, Identity, RankedRule, Rule,
-    TlsHosts,
+    Access, AccessId, AccessSlots, Backend, BackendId, Class, ClassId, ClassSlots, HostKey, HostRules, Hosts,
+    Identity, RankedRule, Rule, TlsHosts,
 };
+use crate::auth::fields::Protected;
 use crate::objects::NamespacedName;
 use crate::settings::Settings;
 
@@ -21,6 +22,7 @@ pub struct RoutingTable {
     backends: Arc<[Arc<Backend>]>,
     tls: Arc<TlsHosts>,
     classes: Arc<ClassSlots>,
+    access: Arc<AccessSlots>,
 }
 
 impl RoutingTable {
@@ -30,8 +32,9 @@ impl RoutingTable {
         backends: Arc<[Arc<Backend>]>,
         tls: Arc<TlsHosts>,
         classes: Arc<ClassSlots>,
+        access: Arc<AccessSlots>,
     ) -> Self {
-        Self { generation, hosts, backends, tls, classes }
+        Self { generation, hosts, backends, tls, classes, access }
     }
 
     /// The number of the table; it rises with every table that differs from the one before.
@@ -62,6 +65,34 @@ impl RoutingTable {
     /// If the id is not from a rule of this table.
     pub fn backend(&self, id: BackendId) -> &Arc<Backend> {
         &self.backends[id.0 as usize]
+    }
+
+    /// Who may use the routes of a rule of this table.
+    ///
+    /// # Panics
+    /// If the id is not from a rule of this table.
+    #[expect(clippy::expect_used, reason = "an id of another table is a bug, and must not open a route")]
+    pub fn access(&self, id: AccessId) -> &Arc<Access> {
+        self.access.slots[id.0 as usize].as_ref().expect("a rule names a policy of its table")
+    }
+
+    /// All access policies, with their ids.
+    pub fn accesses(&self) -> impl Iterator<Item = (AccessId, &Arc<Access>)> {
+        let all = (0..).map(AccessId).zip(self.access.slots.iter());
+        all.filter_map(|(id, access)| Some((id, access.as_ref()?)))
+    }
+
+    /// The access policies of the rules that requests of a host could go to, each once.
+    pub fn accesses_of(&self, host: &str) -> Vec<&Arc<Access>> {
+        let mut ids: Vec<_> = self.entries(host).filter_map(|entry| entry.rule.access).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().map(|id| self.access(id)).collect()
+    }
+
+    /// Fields that are removed from what clients send, on every route.
+    pub fn protected(&self) -> &Protected {
+        &self.access.protected
     }
 
     /// The class of a rule of this table.
@@ -180,6 +211,10 @@ impl RoutingTable {
 
     pub(crate) fn class_slots(&self) -> &Arc<ClassSlots> {
         &self.classes
+    }
+
+    pub(crate) fn access_slots(&self) -> &Arc<AccessSlots> {
+        &self.access
     }
 
     pub(super) fn host_map(&self) -> &Arc<Hosts> {

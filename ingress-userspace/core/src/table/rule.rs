@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::path;
-use super::{BackendId, ClassId};
+use super::{AccessId, BackendId, ClassId};
 use crate::objects::NamespacedName;
 
 /// How a rule's path is compared.
@@ -74,6 +74,8 @@ pub struct Rule {
     pub backend: BackendId,
     /// What it is served with.
     pub class: ClassId,
+    /// Who may use it; `None` is open to all.
+    pub access: Option<AccessId>,
     /// `Some` if every request of the rule is answered 503.
     pub denied: Option<Denied>,
     /// Whether the rule's host is covered by `spec.tls` of the rule's Ingress: then plain HTTP is redirected.

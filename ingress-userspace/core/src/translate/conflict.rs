@@ -325,6 +325,7 @@ fn rule(
         label: Arc::from(label),
         backend: slots.id(&wanted.backend)?,
         class: draft.class.id,
+        access: None,
         denied: denied(draft, wanted, slot, tls),
         tls: wanted.tls,
         acme_http01: wanted.acme_http01,

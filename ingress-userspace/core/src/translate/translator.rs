@@ -99,6 +99,7 @@ impl Translator {
             Arc::default(),
             Arc::clone(&tls_hosts),
             class_table.slots(),
+            Arc::default(),
         );
         let mut translator = Self {
             options,
@@ -362,7 +363,8 @@ impl Translator {
                 if classes_changed { self.class_table.slots() } else { Arc::clone(self.table.class_slots()) };
             let generation = self.table.generation() + 1;
             let (hosts, tls) = (Arc::clone(&self.hosts), Arc::clone(&self.tls_hosts));
-            self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls, classes));
+            let access = Arc::clone(self.table.access_slots());
+            self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls, classes, access));
         }
         Arc::clone(&self.table)
     }
