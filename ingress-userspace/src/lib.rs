@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auth;
 pub mod bpf;
 pub mod cli;
 pub mod cli_writeback;

@@ -3,6 +3,16 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+/// Random bytes that nobody can guess, for keys, nonces and names of sessions.
+///
+/// # Panics
+/// If the operating system gives none: nothing that needs a secret may go on then.
+pub fn secret<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    assert!(aws_lc_rs::rand::fill(&mut bytes).is_ok(), "the operating system gives no random bytes");
+    bytes
+}
+
 /// A source of uniform numbers for one thread.
 pub trait Rng {
     /// The next number.

@@ -158,6 +158,11 @@ pub fn without_ours(field: &[u8]) -> Option<Cow<'_, [u8]>> {
     (!kept.is_empty()).then_some(Cow::Owned(kept))
 }
 
+/// Whether a `Set-Cookie` field sets a cookie of ours: a backend that did could sign people out, or in.
+pub fn sets_ours(field: &[u8]) -> bool {
+    is_ours(field.trim_ascii_start())
+}
+
 /// Whether a pair is one of ours, of whatever policy: names are compared without case, and prefixes need not be the right ones.
 fn is_ours(pair: &[u8]) -> bool {
     let name = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();

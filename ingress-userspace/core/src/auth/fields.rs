@@ -59,7 +59,11 @@ pub const RESERVED: [&str; 14] = [
 /// Backends that put fields into variables (RFC 3875 section 4.1.18) cannot tell `X-Auth-Request-User` from `x_auth_request_user`, so
 /// case and punctuation do not count here.
 #[derive(Clone, Debug)]
-pub struct Protected(HashSet<Box<[u8]>>);
+pub struct Protected {
+    names: HashSet<Box<[u8]>>,
+    /// The bit of each length that some name has: most fields differ by it already.
+    lengths: u128,
+}
 
 impl Default for Protected {
     fn default() -> Self {
@@ -73,12 +77,15 @@ const MAX_NAME: usize = 64;
 impl Protected {
     /// The reserved names, and others.
     pub fn new<'n>(more: impl IntoIterator<Item = &'n str>) -> Self {
-        Self(RESERVED.into_iter().chain(more).map(|name| canonical(name.as_bytes()).into()).collect())
+        let names = RESERVED.into_iter().chain(more).filter(|name| name.len() <= MAX_NAME);
+        let names: HashSet<Box<[u8]>> = names.map(|name| canonical(name.as_bytes()).into()).collect();
+        let lengths = names.iter().fold(0, |lengths, name| lengths | 1 << name.len());
+        Self { names, lengths }
     }
 
     /// Whether a field that a client sent has such a name.
     pub fn contains(&self, name: &[u8]) -> bool {
-        if name.len() > MAX_NAME {
+        if name.len() > MAX_NAME || self.lengths & 1 << name.len() == 0 {
             return false;
         }
         let mut buffer = [0; MAX_NAME];
@@ -86,7 +93,7 @@ impl Protected {
         for (to, from) in buffer.iter_mut().zip(name) {
             *to = canonical_byte(*from);
         }
-        self.0.contains(&*buffer)
+        self.names.contains(&*buffer)
     }
 }
 

@@ -36,6 +36,10 @@ pub(crate) enum Field {
     XRequestId,
     /// `Strict-Transport-Security`
     StrictTransportSecurity,
+    /// `Cookie`: ours are for us alone.
+    Cookie,
+    /// `Set-Cookie`: ours are not a backend's to set.
+    SetCookie,
     /// One of the above with another punctuation mark in place of a `-`, such as `X_Forwarded_For`: backends that put
     /// fields into environment variables (RFC 3875 section 4.1.18) cannot tell them apart. Or one of the two framing
     /// fields with punctuation put in, doubled or left out, such as `Transfer--Encoding`.
@@ -79,10 +83,14 @@ pub(crate) fn classify(name: &[u8]) -> Field {
         2 => &[(b"te", Field::HopByHop)],
         4 => &[(b"host", Field::Host)],
         5 => &[(b"proxy", Field::HopByHop)],
-        6 => &[(b"expect", Field::Expect)],
+        6 => &[(b"expect", Field::Expect), (b"cookie", Field::Cookie)],
         7 => &[(b"upgrade", Field::Upgrade), (b"trailer", Field::HopByHop)],
         9 => &[(b"forwarded", Field::Forwarded), (b"x-real-ip", Field::XRealIp)],
-        10 => &[(b"connection", Field::Connection), (b"keep-alive", Field::HopByHop)],
+        10 => &[
+            (b"connection", Field::Connection),
+            (b"keep-alive", Field::HopByHop),
+            (b"set-cookie", Field::SetCookie),
+        ],
         12 => &[(b"x-request-id", Field::XRequestId)],
         13 => &[(b"x-rewrite-url", Field::TrustedOnly)],
         14 => &[

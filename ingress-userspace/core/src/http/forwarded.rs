@@ -9,6 +9,7 @@ use super::field::{Field, classify};
 use super::head::is_value;
 use super::host::parse_authority;
 use super::request::RequestHead;
+use crate::auth::fields::Protected;
 
 /// How the client reached us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,10 @@ pub struct ForwardContext<'a> {
     /// The request's id, as in the log: visible characters, chosen by the caller
     /// (see [`RequestHead::request_id`]).
     pub request_id: &'a str,
+    /// Fields that no client may send. `None` is for those who have no table, which holds them.
+    pub protected: Option<&'a Protected>,
+    /// Whole lines, each with its end, about who is asking. What a client lists in `Connection` does not remove them.
+    pub identity: &'a [u8],
 }
 
 /// An address as text, without an allocation.

@@ -6,6 +6,7 @@ use super::framing::BodyLength;
 use super::head::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
+use crate::auth::cookie;
 
 /// Room for what we add to a head: measured, so that the buffer grows at most once.
 const ADDED: usize = 512;
@@ -22,7 +23,7 @@ fn write_content_length(out: &mut Vec<u8>, length: u64) {
 }
 
 /// Appends the request head for the backend: HTTP/1.1, origin-form, one Host, one framing field at most, no field of
-/// this hop, and what we know about the client.
+/// this hop, no cookie and no identity field that is ours to know or to say, and what we know about the client.
 pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &ForwardContext<'_>) {
     out.reserve(head.len + ADDED);
     out.extend_from_slice(head.method.as_bytes());
@@ -37,10 +38,19 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &F
     write_authority(out, head);
     out.extend_from_slice(b"\r\n");
     for header in head.headers {
+        if forward.protected.is_some_and(|protected| protected.contains(header.name.as_bytes())) {
+            continue;
+        }
         match classify(header.name.as_bytes()) {
             Field::TrustedOnly if !forward.trusted => continue,
+            Field::Cookie => {
+                if let Some(others) = cookie::without_ours(header.value) {
+                    write_field(out, header.name, &others);
+                }
+                continue;
+            }
             // A request that carries the response's field means nothing by it.
-            Field::Other | Field::StrictTransportSecurity | Field::TrustedOnly => {}
+            Field::Other | Field::StrictTransportSecurity | Field::SetCookie | Field::TrustedOnly => {}
             // Written below from what was parsed, or meant for us alone. 100-continue is ours to answer: the head goes
             // to the backend when it has been authorized, the body right after.
             _ => continue,
@@ -50,6 +60,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &F
         }
     }
     write_forwarded(out, head, forward);
+    out.extend_from_slice(forward.identity);
     match head.body {
         BodyLength::Known(length) => write_content_length(out, length),
         BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -73,6 +84,8 @@ pub struct ResponseContext<'a> {
     pub hsts: Option<&'a str>,
     /// How the body is framed towards the client: see [`ResponseHead::client_framing`].
     pub body: BodyLength,
+    /// Whole lines of our own, each with its end: cookies.
+    pub added: &'a [u8],
 }
 
 /// Appends the response head for the client. The version is ours (RFC 9110 section 6.2), the framing is re-stated.
@@ -89,6 +102,7 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, context: 
         let keep = match classify(header.name.as_bytes()) {
             Field::Connection | Field::ContentLength | Field::TransferEncoding | Field::HopByHop => false,
             Field::Upgrade => head.upgrade,
+            Field::SetCookie => !cookie::sets_ours(header.value),
             Field::StrictTransportSecurity => hsts.is_none(),
             _ => !head.connection.removes(head.headers, header.name),
         };
@@ -99,6 +113,7 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, context: 
     if let Some(value) = hsts {
         write_field(out, "Strict-Transport-Security", value.as_bytes());
     }
+    out.extend_from_slice(context.added);
     if head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
     } else if !interim {

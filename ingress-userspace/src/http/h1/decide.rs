@@ -184,6 +184,8 @@ fn decide(
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,
         request_id: id,
+        protected: Some(table.protected()),
+        identity: b"",
     };
     connection.to_backend.clear();
     write_request_head(&mut connection.to_backend, head, &forward);

@@ -147,6 +147,7 @@ fn interim(connection: &mut Connection, request: &Request, head: &ResponseHead<'
         close: false,
         hsts: None,
         body: BodyLength::Empty,
+        added: b"",
     };
     write_response_head(&mut connection.output, head, &context);
 }
@@ -165,6 +166,7 @@ fn switching(
         close: false,
         hsts: None,
         body: BodyLength::Empty,
+        added: b"",
     };
     write_response_head(&mut connection.output, head, &context);
     Ok(Response { status: 101, rest: Rest::Tunnel(rest.to_vec()), reusable: false, close: true })
@@ -196,6 +198,7 @@ fn last(
             (true, false) => BodyLength::UntilClose,
             _ => head.body,
         },
+        added: b"",
     };
     write_response_head(&mut connection.output, head, &context);
     let mut body = Body::response(head.body, chunked_out, connection.worker.rungs());

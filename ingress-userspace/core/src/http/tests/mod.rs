@@ -21,6 +21,8 @@ pub(crate) const CONTEXT: ForwardContext<'static> = ForwardContext {
     scheme: Scheme::Https,
     local_port: 8443,
     request_id: "id-1",
+    protected: None,
+    identity: b"",
 };
 
 /// What is asserted about a request head.

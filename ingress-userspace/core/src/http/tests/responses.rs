@@ -108,8 +108,13 @@ fn bad_responses_are_the_backends_fault() {
     assert_eq!(see_response("GET", large.as_bytes()).map_err(|r| r.kind), Err("response-head-too-large"));
 }
 
-const TO_CLIENT: ResponseContext<'static> =
-    ResponseContext { client_version: Version::Http11, close: false, hsts: None, body: BodyLength::Known(5) };
+const TO_CLIENT: ResponseContext<'static> = ResponseContext {
+    client_version: Version::Http11,
+    close: false,
+    hsts: None,
+    body: BodyLength::Known(5),
+    added: b"",
+};
 
 fn write(method: &str, raw: &[u8], context: &ResponseContext<'_>) -> String {
     let mut storage = header_storage();
@@ -158,7 +163,7 @@ fn framing_and_persistence_are_restated() {
     ];
     for (method, status, lines, client_version, close, body, expected) in cases {
         let raw = format!("HTTP/1.1 {status}\r\n{lines}\r\n");
-        let context = ResponseContext { client_version, close, hsts: None, body };
+        let context = ResponseContext { client_version, close, hsts: None, body, added: b"" };
         assert_eq!(
             write(method, raw.as_bytes(), &context),
             format!("HTTP/1.1 {status}\r\n{expected}\r\n"),
