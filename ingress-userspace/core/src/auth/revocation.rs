@@ -1,7 +1,10 @@
 //! Sessions that ended before their time. Nothing is kept of a session that goes on, and little of one that ended.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -110,6 +113,46 @@ impl Revocations {
         self.by_target.iter().map(|(target, revocation)| (*target, *revocation))
     }
 
+    /// All of it as text, for an object that replicas share: a line for everything, and one for each target.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{EVERYTHING} {}\n", self.everything_before);
+        for (Target(target), Revocation { before, until }) in self.iter() {
+            let digest = URL_SAFE_NO_PAD.encode(target);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{digest} {before} {until}");
+        }
+        text
+    }
+
+    /// Adds what a text says. What cannot be read is an error, and nothing of the text is taken: what somebody meant to end must
+    /// not go on unnoticed.
+    pub fn merge_text(&mut self, text: &str) -> Result<(), UnreadableLine> {
+        let lines: Vec<_> = text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| Line::parse(line).ok_or(UnreadableLine(at + 1)))
+            .collect::<Result<_, _>>()?;
+        for line in lines {
+            match line {
+                Line::Everything(before) => self.everything_before = self.everything_before.max(before),
+                Line::Target(target, revocation) => self.add(target, revocation),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this has nothing that the other has not.
+    pub fn is_covered_by(&self, other: &Self) -> bool {
+        self.everything_before <= other.everything_before
+            && self.iter().all(|(target, own)| {
+                own.before <= other.everything_before
+                    || other
+                        .by_target
+                        .get(&target)
+                        .is_some_and(|its| own.before <= its.before && own.until <= its.until)
+            })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_target.len()
@@ -118,6 +161,33 @@ impl Revocations {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_target.is_empty()
+    }
+}
+
+/// In a text, what ends every session.
+const EVERYTHING: &str = "*";
+
+/// A line of a text that says nothing that we understand, counted from one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {0} is no revocation")]
+pub struct UnreadableLine(pub usize);
+
+enum Line {
+    Everything(i64),
+    Target(Target, Revocation),
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (target, before) = (words.next()?, words.next()?.parse().ok()?);
+        let line = if target == EVERYTHING {
+            Self::Everything(before)
+        } else {
+            let digest = URL_SAFE_NO_PAD.decode(target).ok()?.try_into().ok()?;
+            Self::Target(Target(digest), Revocation { before, until: words.next()?.parse().ok()? })
+        };
+        words.next().is_none().then_some(line)
     }
 }
 
@@ -168,5 +238,41 @@ mod tests {
         }
         assert!(revocations.cover(&session(9, "y", 50), "i"));
         assert!(!revocations.cover(&session(9, "y", 51), "i"));
+    }
+
+    #[test]
+    fn a_text_says_all_of_it() {
+        let mut revocations = Revocations::new(2);
+        for (id, before) in [(1, 100), (2, 50), (3, 120)] {
+            revocations.add(Target::session(&[id; 16]), Revocation { before, until: 1000 });
+        }
+        let mut other = Revocations::new(2);
+        assert!(!revocations.is_covered_by(&other));
+        other.merge_text(&revocations.to_text()).unwrap();
+        assert_eq!(other.to_text(), revocations.to_text());
+        assert!(revocations.is_covered_by(&other));
+        other.add(Target::session(&[3; 16]), Revocation { before: 130, until: 1000 });
+        assert!(revocations.is_covered_by(&other) && !other.is_covered_by(&revocations));
+    }
+
+    #[test]
+    fn an_unreadable_text_is_taken_in_no_part() {
+        let mut revocations = Revocations::new(2);
+        let good = "AAAAAAAAAAAAAAAAAAAAAA 1 2";
+        for bad in [
+            "",
+            "x 1 2",
+            "* x",
+            "* 1 2",
+            "AAAAAAAAAAAAAAAAAAAAAA 1",
+            "AAAA 1 2",
+            "AAAAAAAAAAAAAAAAAAAAAA 1 2 3",
+        ] {
+            let text = format!("{good}\n{bad}\n");
+            assert_eq!(revocations.merge_text(&text), Err(UnreadableLine(2)), "{bad}");
+            assert!(revocations.is_empty(), "{bad}");
+        }
+        revocations.merge_text(good).unwrap();
+        assert_eq!(revocations.len(), 1);
     }
 }
