@@ -56,13 +56,13 @@ impl AccessPolicySpec {
         match (&self.provider, &self.external) {
             (None, None) => wrong.add("provider", "name an IdentityProvider, or an external service"),
             (Some(_), Some(_)) => {
-                wrong.add("external", "there is a provider already: only one of them can decide")
+                wrong.add("external", "there is a provider already: only one of them can decide");
             }
             (Some(name), None) if !is_subdomain(name) => {
-                wrong.add("provider", "is not the name of an object")
+                wrong.add("provider", "is not the name of an object");
             }
             (None, Some(_)) if !self.allow.is_empty() => {
-                wrong.add("allow", "the external service decides who may come in")
+                wrong.add("allow", "the external service decides who may come in");
             }
             _ => {}
         }

@@ -74,6 +74,7 @@ pub struct AllowSpec {
     pub claims: Vec<ClaimSpec>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }

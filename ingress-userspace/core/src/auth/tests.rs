@@ -45,6 +45,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..60)
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 /// The world as it is, told in the plainest way, beside the session as the code under test has it.
 struct World {
     now: i64,
@@ -250,11 +251,8 @@ fn a_token_that_is_shown_decides_alone() {
 
 /// What asks, by the lines of its head.
 fn asking(lines: &[&str]) -> (Asking, [bool; 3]) {
-    let head = format!(
-        "{}\r\nHost: a.example\r\n{}\r\n",
-        lines[0],
-        lines[1..].iter().map(|l| format!("{l}\r\n")).collect::<String>()
-    );
+    let (first, fields) = lines.split_first().unwrap();
+    let head = [&[first, "Host: a.example"], fields, &["", ""]].concat().join("\r\n");
     let mut storage = header_storage();
     let limits = HeadLimits { head: 8192, headers: 100, uri: 4096 };
     let head = parse_request(head.as_bytes(), &mut storage, &limits).unwrap().unwrap();

@@ -12,7 +12,6 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[expect(missing_docs, reason = "named as in RFC 7518 and RFC 8037")]
-#[expect(clippy::upper_case_acronyms, reason = "named as in RFC 7518 and RFC 8037")]
 pub enum Algorithm {
     RS256,
     RS384,
@@ -109,7 +108,7 @@ impl<'t> Unverified<'t> {
             return Err(malformed);
         }
         let header: Map<String, Value> = json(header)?;
-        if !header.get("alg").is_some_and(|alg| Algorithm::deserialize(alg).is_ok()) {
+        if header.get("alg").is_none_or(|alg| Algorithm::deserialize(alg).is_err()) {
             return Err(Refused::Algorithm);
         }
         let header = Header::deserialize(Value::Object(header)).map_err(|_| malformed)?;

@@ -163,7 +163,7 @@ impl IdentityProviderSpec {
 
     /// By how many seconds the provider's clock may differ from ours.
     pub fn clock_skew(&self) -> i64 {
-        let mut skew = Duration::from_secs(60);
+        let mut skew = Duration::from_mins(1);
         if let Some(written) = &self.clock_skew {
             written.overlay(&mut skew);
         }
@@ -201,7 +201,7 @@ impl IdentityProviderSpec {
         match (self.kind(), &self.issuer) {
             (ProviderKind::OpenIdConnect, None) => broken("issuer", "an OIDC provider needs its issuer"),
             (_, Some(issuer)) if !is_issuer(issuer) => {
-                broken("issuer", "must be an https URL without query and fragment")
+                broken("issuer", "must be an https URL without query and fragment");
             }
             _ => {}
         }
