@@ -77,6 +77,21 @@ impl RevocationList {
         });
     }
 
+    /// Adds all that others share, and forgets what is over.
+    pub fn merge(&self, others: &Revocations, now: i64) {
+        if others.is_covered_by(&self.current()) {
+            return;
+        }
+        let text = others.to_text();
+        self.current.rcu(|current| {
+            let mut revocations = Revocations::clone(current);
+            // What one has written, another reads.
+            let _ = revocations.merge_text(&text);
+            revocations.expire(now);
+            revocations
+        });
+    }
+
     /// Takes what others are not told of yet.
     pub fn take_new(&self) -> Vec<(Target, Revocation)> {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
