@@ -16,6 +16,7 @@ pub mod cookie;
 pub mod decision;
 pub mod fields;
 pub mod identity;
+pub mod key_ring;
 pub mod login;
 pub mod public_paths;
 pub mod return_to;
