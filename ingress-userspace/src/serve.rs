@@ -19,10 +19,12 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminServer};
 use crate::app::text;
+use crate::auth::SessionState;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::manifests::ManifestDirectory;
+use crate::control::session_state::{self, KeyKeeper};
 use crate::control::writeback::Writeback;
 use crate::control::{self, ObjectSource, Published};
 use crate::inspect;
@@ -87,7 +89,9 @@ async fn serve(
         phase,
         https_port: listeners.https_port,
         accelerations,
+        sessions: source.sessions(),
     });
+    let sharing = source.share_sessions(arguments, &shared);
     let writeback = source.writeback(arguments, &config, &shared);
     let translator = Translator::new(config.options.clone(), key_provider());
     let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
@@ -127,6 +131,9 @@ async fn serve(
     };
     workers.stop(limit, &mut signals).await;
     control.abort();
+    if let Some(sharing) = sharing {
+        sharing.abort();
+    }
     if let Some(writing) = writing {
         // It began to end when the drain began, and has bounds of its own.
         let _ = writing.await;
@@ -231,6 +238,26 @@ impl Source {
         Ok(Self::Api(server, Box::new(source)))
     }
 
+    /// The state of sessions: in a cluster, what all replicas share, once it was read.
+    fn sessions(&self) -> Arc<SessionState> {
+        Arc::new(match self {
+            Self::Directory(_) => SessionState::alone(),
+            Self::Api(..) => SessionState::default(),
+        })
+    }
+
+    /// Keeps the state of sessions in step with that of the other replicas, also while what is open here goes on.
+    fn share_sessions(&self, arguments: &Serve, shared: &Shared) -> Option<tokio::task::JoinHandle<()>> {
+        let Self::Api(server, _) = self else { return None };
+        let state = session_state::Shared {
+            server: server.clone(),
+            namespace: arguments.writeback.namespace(server.client.default_namespace()),
+            state: Arc::clone(&shared.sessions),
+            clock: Arc::clone(&shared.clock),
+        };
+        Some(tokio::spawn(state.run(stopped(shared.phase.clone()))))
+    }
+
     /// What writes back, if there is something to write to.
     fn writeback(&self, arguments: &Serve, config: &Config, shared: &Shared) -> Option<Writeback> {
         let Self::Api(server, _) = self else { return None };
@@ -239,9 +266,13 @@ impl Source {
         let own = server.client.default_namespace();
         let counters = Arc::new(WritebackCounters::default());
         shared.metrics.observe_writeback(&counters);
+        let settings = arguments.writeback.settings(own, controller, namespaces);
+        let (state, clock) = (Arc::clone(&shared.sessions), Arc::clone(&shared.clock));
+        let keeper = KeyKeeper::new(server.client.clone(), settings.namespace.clone(), state, clock);
         Some(Writeback {
             server: server.clone(),
-            settings: arguments.writeback.settings(own, controller, namespaces),
+            session_keys: Some(keeper),
+            settings,
             published: Arc::clone(&shared.published),
             clock: Arc::clone(&shared.clock),
             counters,
@@ -253,6 +284,12 @@ impl Source {
 async fn draining(mut phase: watch::Receiver<Phase>) {
     // An error means that the sender is gone: the process is ending.
     let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
+}
+
+/// Until the process has nothing more to serve.
+async fn stopped(mut phase: watch::Receiver<Phase>) {
+    // An error means that the sender is gone: the process is ending.
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
 }
 
 /// The control plane's part, until the process drains for good.
@@ -268,13 +305,8 @@ async fn control_loop(source: Source, translator: Translator, shared: Arc<Shared
 }
 
 async fn control(source: impl ObjectSource, translator: Translator, shared: &Shared) {
-    let mut phase = shared.phase.clone();
-    let stopped = async move {
-        // An error means that the sender is gone: the process is ending.
-        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
-    };
     let (published, clock) = (Arc::clone(&shared.published), Arc::clone(&shared.clock));
-    control::publish::run(source, translator, published, clock, stopped).await;
+    control::publish::run(source, translator, published, clock, stopped(shared.phase.clone())).await;
 }
 
 /// Tells when all workers have ended.

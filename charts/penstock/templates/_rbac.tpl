@@ -51,6 +51,18 @@
   resources: [leases]
   resourceNames: [{{ include "penstock.leaseName" . }}]
   verbs: [get, patch]
+# What the replicas share of sessions: the keys that seal them, and those that ended before their time.
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [penstock-session-keys]
+  verbs: [get, list, update, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [penstock-revocations]
+  verbs: [get, list, update, watch]
 {{- if include "penstock.publishNodes" . }}
 # Its own pods say which nodes' addresses are published.
 - apiGroups: [""]

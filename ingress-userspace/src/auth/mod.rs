@@ -6,3 +6,6 @@ pub mod provider;
 pub mod revocations;
 pub mod runtime;
 pub mod seal;
+pub mod state;
+
+pub use state::SessionState;

@@ -13,6 +13,7 @@ mod maker;
 pub mod manifests;
 pub mod once;
 pub mod publish;
+pub mod session_state;
 pub mod source;
 pub mod writeback;
 

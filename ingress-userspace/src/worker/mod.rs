@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::auth::SessionState;
 use crate::bpf::Joints;
 use crate::control::Published;
 use crate::kernel::{Acceleration, Accelerations};
@@ -55,6 +56,8 @@ pub struct Shared {
     pub https_port: Option<u16>,
     /// What the kernel has been proven to do.
     pub accelerations: Arc<Accelerations>,
+    /// Keys and revocations of sessions.
+    pub sessions: Arc<SessionState>,
 }
 
 /// The state of one worker; it never leaves its thread.

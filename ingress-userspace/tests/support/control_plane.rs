@@ -93,6 +93,7 @@ impl ControlPlane {
         let (metrics, counters) = (Metrics::new().unwrap(), Arc::new(WritebackCounters::new()));
         metrics.observe_writeback(&counters);
         let writeback = Writeback {
+            session_keys: None,
             server,
             settings,
             published: Arc::clone(&published),

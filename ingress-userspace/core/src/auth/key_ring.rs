@@ -78,8 +78,6 @@ pub struct Plan {
     pub make: bool,
     /// Entries that nothing needs any more.
     pub remove: Vec<String>,
-    /// When to look again, in Unix seconds.
-    pub again_at: i64,
 }
 
 impl KeyRing {
@@ -131,9 +129,7 @@ impl KeyRing {
         // A key from the future is one that a wrong clock has made; it must not be the last one for ever.
         let make = now.saturating_sub(newest) >= ROTATE_AFTER || newest.saturating_sub(now) > ROTATE_AFTER;
         let unneeded = self.0.windows(2).filter(|pair| pair[1].made_at.saturating_add(SPREAD + KEEP) <= now);
-        let remove = unneeded.map(|pair| entry(pair[0].made_at)).collect();
-        let again_at = if make { now } else { newest.saturating_add(ROTATE_AFTER) };
-        Plan { make, remove, again_at }
+        Plan { make, remove: unneeded.map(|pair| entry(pair[0].made_at)).collect() }
     }
 }
 
@@ -189,8 +185,8 @@ mod tests {
     fn keys_are_made_and_forgotten_in_time() {
         let week = ROTATE_AFTER;
         let plan = |entries: &[(&str, u8)], now| ring(entries).plan(now);
-        assert_eq!(plan(&[("0", 1)], week - 1), Plan { make: false, remove: vec![], again_at: week });
-        assert_eq!(plan(&[("0", 1)], week), Plan { make: true, remove: vec![], again_at: week });
+        assert_eq!(plan(&[("0", 1)], week - 1), Plan { make: false, remove: vec![] });
+        assert_eq!(plan(&[("0", 1)], week), Plan { make: true, remove: vec![] });
         let two = [("0", 1), ("604800", 2)];
         assert!(plan(&two, week + SPREAD + KEEP - 1).remove.is_empty());
         assert_eq!(plan(&two, week + SPREAD + KEEP).remove, ["0"]);

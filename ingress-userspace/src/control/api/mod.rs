@@ -19,7 +19,7 @@ mod pending;
 mod problem;
 mod reach;
 mod resource;
-mod rest;
+pub(in crate::control) mod rest;
 mod secret;
 mod secrets;
 mod state;

@@ -24,7 +24,7 @@ const SHOWN: usize = 300;
 
 /// Why a request brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(in crate::control) enum Failure {
     /// No answer: the network, TLS, or our own credentials.
     Unreachable(String),
     /// The API server refuses.
@@ -76,7 +76,7 @@ impl Failure {
     }
 
     /// The status code of an answer that refuses.
-    pub(super) fn code(&self) -> Option<u16> {
+    pub(in crate::control) fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
@@ -108,7 +108,7 @@ pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Asks, and reads the whole answer.
-pub(super) async fn fetch(
+pub(in crate::control) async fn fetch(
     client: &Client,
     request: Request<Vec<u8>>,
     max: usize,

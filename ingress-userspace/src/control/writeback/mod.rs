@@ -65,6 +65,7 @@ use writer::{Duties, Inputs, Writer};
 
 use super::Published;
 use super::api::ApiServer;
+use super::session_state::KeyKeeper;
 use crate::sys::clock::Clock;
 use crate::telemetry::metrics::WritebackCounters;
 
@@ -89,6 +90,8 @@ pub struct Writeback {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub counters: Arc<WritebackCounters>,
+    /// Makes the keys that seal sessions.
+    pub session_keys: Option<KeyKeeper>,
 }
 
 impl Writeback {
@@ -143,6 +146,9 @@ impl Writeback {
                 Arc::clone(&manager),
                 news.clone(),
             ));
+        }
+        if let Some(keeper) = self.session_keys.clone() {
+            watches.spawn(keeper.run());
         }
         let (source, client) = (settings.addresses.clone(), self.server.client.clone());
         watches.spawn(async move {
