@@ -22,6 +22,7 @@ pub(crate) mod load;
 mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;
+pub(crate) mod oidc;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod script;
