@@ -44,6 +44,8 @@ impl Pair {
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     root: CertificateDer<'static>,
+    /// The root in PEM, as who trusts it is given it.
+    pub(crate) root_pem: String,
     /// Certificates between the leaf and the root, PEM.
     between: Vec<String>,
 }
@@ -52,8 +54,8 @@ impl Authority {
     /// A root that signs leaves itself.
     pub(crate) fn new() -> Self {
         let issuer = CertifiedIssuer::self_signed(authority("Test Root"), key(KeyKind::Ecdsa)).unwrap();
-        let root = issuer.der().clone();
-        Self { issuer, root, between: Vec::new() }
+        let (root, root_pem) = (issuer.der().clone(), issuer.pem());
+        Self { issuer, root, root_pem, between: Vec::new() }
     }
 
     /// A root with an intermediate that signs the leaves.
@@ -62,7 +64,7 @@ impl Authority {
         let params = authority("Test Intermediate");
         let issuer = CertifiedIssuer::signed_by(params, key(KeyKind::Ecdsa), &root.issuer).unwrap();
         let between = vec![issuer.pem()];
-        Self { issuer, root: root.root, between }
+        Self { issuer, root: root.root, root_pem: root.root_pem, between }
     }
 
     /// A certificate for these names, valid now.

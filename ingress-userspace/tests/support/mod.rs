@@ -19,15 +19,18 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
 pub(crate) mod load;
-mod log;
+pub(crate) mod log;
 pub(crate) mod manifests;
 pub(crate) mod message;
 pub(crate) mod oidc;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod script;
+pub(crate) mod scripted_provider;
 pub(crate) mod site;
+pub(crate) mod sso;
 pub(crate) mod stage;
+pub(crate) mod visitor;
 
 use std::time::Duration;
 

@@ -24,12 +24,16 @@ pub(crate) struct Arguments {
 }
 
 /// What the suites run besides cargo.
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 8] = [
     Package { provides: "bpftool", name: "bpftool" },
+    Package { provides: "chromedriver", name: "chromium-driver" },
+    Package { provides: "chromium", name: "chromium" },
     Package { provides: "curl", name: "curl" },
     Package { provides: "haproxy", name: "haproxy" },
     Package { provides: "ip", name: "iproute2" },
     Package { provides: "nginx", name: "nginx-light" },
+    // The OpenID provider of the tests brings its own Node: npm is what installs both.
+    Package { provides: "npm", name: "npm" },
 ];
 
 /// Runs every suite, even after one has failed, and says at the end what happened.
