@@ -78,7 +78,7 @@ impl WritebackFlags {
             controller: controller.to_owned(),
             addresses,
             namespaces,
-            conditions: vec![Kind::ProxyClass],
+            conditions: vec![Kind::ProxyClass, Kind::IdentityProvider, Kind::AccessPolicy],
         }
     }
 }

@@ -119,6 +119,8 @@ fn version(object: &Object) -> String {
         Object::Service(o) => annotation(&o.metadata),
         Object::EndpointSlice(o) => annotation(&o.metadata),
         Object::ProxyClass(o) => annotation(&o.metadata),
+        Object::IdentityProvider(o) => annotation(&o.metadata),
+        Object::AccessPolicy(o) => annotation(&o.metadata),
         Object::Secret(o) => {
             let data = o.data.clone().unwrap_or_default();
             let text =

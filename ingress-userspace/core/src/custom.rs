@@ -133,7 +133,7 @@ struct Fields {
     #[serde(default)]
     spec: Option<Value>,
     #[serde(default)]
-    status: Option<CustomStatus>,
+    status: Option<Value>,
 }
 
 impl<'de, S: CustomSpec> Deserialize<'de> for Custom<S> {
@@ -141,6 +141,8 @@ impl<'de, S: CustomSpec> Deserialize<'de> for Custom<S> {
         let Fields { metadata, spec, status } = Fields::deserialize(deserializer)?;
         // A spec that is left out is one in which nothing is written, which a kind may refuse.
         let spec = Written::of(spec.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
+        // Others may write to a status as well: what is odd there must not hide the spec.
+        let status = status.and_then(|status| serde_json::from_value(status).ok());
         Ok(Self { metadata, spec, status })
     }
 }

@@ -8,6 +8,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::access_policy::AccessPolicy;
+use crate::identity_provider::IdentityProvider;
 use crate::proxy_class::ProxyClass;
 
 /// The kinds that Penstock watches.
@@ -21,13 +23,29 @@ pub enum Kind {
     Service,
     /// discovery.k8s.io/v1 EndpointSlice
     EndpointSlice,
-    /// v1 Secret of type kubernetes.io/tls
+    /// v1 Secret
     Secret,
     /// penstock.dev/v1alpha1 ProxyClass (cluster-scoped)
     ProxyClass,
+    /// penstock.dev/v1alpha1 IdentityProvider
+    IdentityProvider,
+    /// penstock.dev/v1alpha1 AccessPolicy
+    AccessPolicy,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Ingress,
+        Self::IngressClass,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Secret,
+        Self::ProxyClass,
+        Self::IdentityProvider,
+        Self::AccessPolicy,
+    ];
+
     /// The kind as Kubernetes spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +55,8 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
             Self::ProxyClass => "ProxyClass",
+            Self::IdentityProvider => "IdentityProvider",
+            Self::AccessPolicy => "AccessPolicy",
         }
     }
 
@@ -120,6 +140,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ProxyClass(Arc<ProxyClass>),
+    IdentityProvider(Arc<IdentityProvider>),
+    AccessPolicy(Arc<AccessPolicy>),
 }
 
 impl Object {
@@ -144,6 +166,8 @@ impl Object {
             Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
             Self::Secret(o) => (Kind::Secret, &o.metadata),
             Self::ProxyClass(o) => (Kind::ProxyClass, &o.metadata),
+            Self::IdentityProvider(o) => (Kind::IdentityProvider, &o.metadata),
+            Self::AccessPolicy(o) => (Kind::AccessPolicy, &o.metadata),
         }
     }
 }

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::proxy_class::ProxyClass;
+use crate::custom::{Custom, CustomSpec};
 use crate::translate::marks;
 
 /// Annotations with this prefix are addressed to us.
@@ -25,10 +24,14 @@ pub trait Trim {
 
 impl Trim for Ingress {
     fn trim(&mut self) {
+        // Policies select by labels, whichever they are.
+        let labels = self.metadata.labels.take();
         trim_meta(&mut self.metadata, |name| {
             [marks::LEGACY_CLASS, marks::ACME_SOLVER, marks::NGINX_PASSTHROUGH].contains(&name)
                 || name.starts_with(OUR_PREFIX)
+                || name.starts_with(marks::NGINX_AUTH)
         });
+        self.metadata.labels = labels;
         self.status = None;
         let Some(spec) = &mut self.spec else { return };
         for rule in shrunk(&mut spec.rules) {
@@ -48,7 +51,7 @@ impl Trim for IngressClass {
     }
 }
 
-impl Trim for ProxyClass {
+impl<S: CustomSpec> Trim for Custom<S> {
     fn trim(&mut self) {
         // The status says which generation it is about.
         let generation = self.metadata.generation;
@@ -100,15 +103,18 @@ fn trim_endpoint(mut endpoint: Endpoint) -> Endpoint {
     Endpoint { addresses: endpoint.addresses, conditions: endpoint.conditions, ..Endpoint::default() }
 }
 
-impl Trim for Secret {
-    fn trim(&mut self) {
-        trim_meta(&mut self.metadata, |_| false);
-        let is_ours = self.type_.as_deref() == Some(marks::TLS_SECRET_TYPE);
-        let keep = |name: &str| is_ours && [marks::TLS_CERTIFICATE, marks::TLS_KEY].contains(&name);
-        self.data = self.data.take().map(|data| retain(data, keep));
-        self.string_data = self.string_data.take().map(|data| retain(data, keep));
-        self.immutable = None;
-    }
+/// A Secret of its type and the values that somebody asks for: certificate and key if it is of the type for these, and the
+/// values under `keys`.
+pub fn trim_secret(secret: &mut Secret, keys: &[Box<str>]) {
+    trim_meta(&mut secret.metadata, |_| false);
+    let is_tls = secret.type_.as_deref() == Some(marks::TLS_SECRET_TYPE);
+    let keep = |name: &str| {
+        (is_tls && [marks::TLS_CERTIFICATE, marks::TLS_KEY].contains(&name))
+            || keys.iter().any(|key| **key == *name)
+    };
+    secret.data = secret.data.take().map(|data| retain(data, keep));
+    secret.string_data = secret.string_data.take().map(|data| retain(data, keep));
+    secret.immutable = None;
 }
 
 fn retain<V>(map: BTreeMap<String, V>, keep: impl Fn(&str) -> bool) -> BTreeMap<String, V> {
@@ -141,12 +147,4 @@ fn trim_meta(meta: &mut ObjectMeta, keep: impl Fn(&str) -> bool) {
         annotations: marks(full.annotations),
         ..ObjectMeta::default()
     };
-}
-
-/// A TLS Secret of nothing but its two values.
-pub fn tls_secret(meta: ObjectMeta, certificate: Option<ByteString>, key: Option<ByteString>) -> Secret {
-    let values = [(marks::TLS_CERTIFICATE, certificate), (marks::TLS_KEY, key)];
-    let data = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    let type_ = Some(marks::TLS_SECRET_TYPE.to_owned());
-    Secret { metadata: meta, type_, data: Some(data), ..Secret::default() }
 }

@@ -79,6 +79,7 @@ fn explain_passthrough(table: &RoutingTable, target: &Target<'_>, rule: &Rule) -
     line(&mut text, "connection", &format!("TLS with server name {}", target.host));
     let answer = match rule.denied {
         Some(Denied::Class) => "closed, the ProxyClass of its class is missing or refused",
+        Some(Denied::Access) => "closed, its access policy cannot be enforced on what is passed through",
         Some(_) => "closed, the Service or its port is missing or not allowed; see the Ingress' report",
         None if table.backend(rule.backend).endpoints.is_empty() => "closed, no endpoint is ready",
         None => "passed through to the backend, undecrypted",
@@ -161,6 +162,9 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         }
         Some(Denied::TlsPolicy) => {
             "503, the host is served with another TLS policy; see the Ingress' report".to_owned()
+        }
+        Some(Denied::Access) => {
+            "503, its access policy cannot be enforced; see the Ingress' report".to_owned()
         }
         Some(Denied::Backend) => {
             "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()

@@ -54,6 +54,9 @@ impl Problem {
             Denied::TlsPolicy => {
                 "This host is served with another TLS policy than this route asks for; the Ingress has a report that says why."
             }
+            Denied::Access => {
+                "This route has an access policy that cannot be enforced; the Ingress has a report that says why."
+            }
             Denied::Backend => {
                 "The Service that this route needs is missing or refused; the Ingress has a report that says why."
             }

@@ -18,7 +18,7 @@ use ingress_core::objects::{Change, Kind, Object, ObjectKey};
 use ingress_core::report::ObjectReport;
 use ingress_core::table::RoutingTable;
 use ingress_core::translate::{TranslateOptions, Translator};
-use ingress_core::trim::Trim;
+use ingress_core::trim::{Trim, trim_secret};
 use penstock::control::api::{ApiServer, ApiSource, Namespaces};
 use penstock::control::{Batch, ObjectSource as _};
 use penstock::sys::clock::SystemClock;
@@ -222,9 +222,11 @@ fn says(object: &Object) -> String {
         Object::Service(object) => trimmed(object),
         Object::EndpointSlice(object) => trimmed(object),
         Object::ProxyClass(object) => trimmed(object),
+        Object::IdentityProvider(object) => trimmed(object),
+        Object::AccessPolicy(object) => trimmed(object),
         Object::Secret(secret) => {
             let mut secret = (**secret).clone();
-            secret.trim();
+            trim_secret(&mut secret, &[]);
             format!("{:?} {:?}", secret.type_, secret.data.filter(|data| !data.is_empty()))
         }
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::may_be_set;
 use super::spec::{
-    AccessPolicySpec, AllowSpec, FieldSource, FieldSpec, PathKind, PublicPathSpec, UnauthenticatedWord,
+    AccessPolicySpec, AllowSpec, ExternalSpec, FieldSource, FieldSpec, PathKind, PublicPathSpec,
+    UnauthenticatedWord,
 };
 use crate::auth::asking::Unauthenticated;
 use crate::auth::claims::ClaimName;
@@ -15,6 +17,7 @@ use crate::auth::rules::{AllowRule, Values};
 use crate::auth::session::Lifetimes;
 use crate::objects::is_subdomain;
 use crate::settings::{Overlay as _, Violation};
+use crate::table::{External, UrlTemplate};
 
 /// What the backend learns if nothing is written.
 const STANDARD_FIELDS: [(&str, Source); 4] = [
@@ -37,6 +40,9 @@ impl AccessPolicySpec {
             .filter_map(|(at, path)| path.compile(at, &mut wrong))
             .collect();
         let fields = self.fields(&mut wrong);
+        if let (Some(external), None) = (&self.external, &self.provider) {
+            external.compile(&mut wrong);
+        }
         if !wrong.0.is_empty() {
             return Err(wrong.0);
         }
@@ -97,6 +103,19 @@ impl AccessPolicySpec {
     pub fn wanted_claims(&self) -> BTreeSet<&ClaimName> {
         let rules = self.allow.iter().flat_map(|rule| &rule.claims).map(|claim| &claim.name);
         rules.chain(self.forward.fields.iter().flatten().filter_map(|field| field.claim.as_ref())).collect()
+    }
+
+    /// How often an identity is renewed at the provider, in seconds; `None` if that is not written.
+    pub fn refresh_after(&self) -> Option<i64> {
+        let written = self.session.refresh.as_ref()?;
+        let mut refresh = Duration::ZERO;
+        written.overlay(&mut refresh);
+        Some(refresh.as_secs().cast_signed())
+    }
+
+    /// The service that decides, if there is one; `None` if it is not well written, which `compile` tells.
+    pub fn external(&self) -> Option<External> {
+        self.external.as_ref()?.compile(&mut Wrong::default())
     }
 
     fn lifetimes(&self) -> Lifetimes {
@@ -173,34 +192,51 @@ impl PublicPathSpec {
     }
 }
 
-/// Fields that are not ours to set: they frame messages, or say who the client is.
-const NEVER: [&str; 12] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "upgrade",
-    "te",
-    "trailer",
-    "keep-alive",
-    "cookie",
-    "authorization",
-    "forwarded",
-    "expect",
-];
+impl ExternalSpec {
+    fn compile(&self, wrong: &mut Wrong) -> Option<External> {
+        let mut template = |field: &str, written: &str| match UrlTemplate::parse(written) {
+            Ok(url) if field == "url" && url.asks_itself() => {
+                wrong.add(
+                    "external.url",
+                    "asks the host of the request, which the client chooses: name a host",
+                );
+                None
+            }
+            Ok(url) => Some(url),
+            Err(why) => {
+                wrong.add(format!("external.{field}"), why);
+                None
+            }
+        };
+        let url = template("url", &self.url);
+        let sign_in = self.sign_in.as_deref().map(|written| template("signIn", written));
+        let mut fields = Vec::new();
+        for (at, name) in self.response_fields.iter().enumerate() {
+            let name = name.to_ascii_lowercase();
+            match may_be_set(&name) {
+                Err(why) if name != "authorization" => {
+                    wrong.add(format!("external.responseFields[{at}]"), why);
+                }
+                _ => fields.push(name.into()),
+            }
+        }
+        Some(External {
+            url: url?,
+            method: "GET".into(),
+            sign_in: match sign_in {
+                Some(sign_in) => Some(sign_in?),
+                None => None,
+            },
+            sign_in_parameter: "rd".into(),
+            response_fields: fields.into(),
+        })
+    }
+}
 
 impl FieldSpec {
     fn compile(&self, at: usize, wrong: &mut Wrong) -> Option<IdentityField> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        let lower = self.name.to_ascii_lowercase();
-        let family =
-            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"];
-        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
-            wrong.add(format!("forward.fields[{at}].name"), "is not a name of letters, digits and hyphens");
-            return None;
-        }
-        if NEVER.contains(&&*lower) || family.contains(&&*lower) {
-            wrong.add(format!("forward.fields[{at}].name"), "has a meaning of its own");
+        if let Err(why) = may_be_set(&self.name) {
+            wrong.add(format!("forward.fields[{at}].name"), why);
             return None;
         }
         let source = match (self.from, &self.claim) {
@@ -250,6 +286,16 @@ mod tests {
             (r#"{"provider":"Not A Name"}"#, "provider"),
             (r#"{"external":{"url":"https://a"}}"#, "external"),
             (r#"{"provider":null,"external":{"url":"https://a"}}"#, "allow"),
+            (r#"{"provider":null,"allow":[],"external":{"url":"auth"}}"#, "external.url"),
+            (r#"{"provider":null,"allow":[],"external":{"url":"https://$host/a"}}"#, "external.url"),
+            (
+                r#"{"provider":null,"allow":[],"external":{"url":"https://a","signIn":"https://$x"}}"#,
+                "external.signIn",
+            ),
+            (
+                r#"{"provider":null,"allow":[],"external":{"url":"https://a","responseFields":["authorization","host"]}}"#,
+                "external.responseFields[1]",
+            ),
             (r#"{"allow":[]}"#, "allow"),
             (r#"{"allow":[{}]}"#, "allow[0]"),
             (r#"{"allow":[{"groups":["a"]},{"claims":[{"name":["a"],"values":[]}]}]}"#, "allow[1].claims[0]"),

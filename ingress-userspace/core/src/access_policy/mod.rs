@@ -1,8 +1,10 @@
 //! The custom resource AccessPolicy (namespaced): who may use the Ingresses that it targets.
 
 mod compile;
+mod fields;
 mod spec;
 
+pub use fields::may_be_set;
 pub use spec::{
     AccessPolicySpec, AllowSpec, BearerSpec, ClaimSpec, ExternalSpec, FieldSource, FieldSpec, ForwardSpec,
     MatchLabels, PagesSpec, PathKind, PublicPathSpec, SessionSpec, SignInSpec, TargetSpec,

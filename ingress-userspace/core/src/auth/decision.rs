@@ -9,7 +9,7 @@ use super::session::{Ended, Lifetimes, Session, Standing};
 use super::token::Refused;
 
 /// By what requests are decided about.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Why the policy cannot be used, if it cannot: then everything is denied, public paths as well (law 2).
     pub problem: Option<Box<str>>,

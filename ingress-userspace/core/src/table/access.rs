@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::External;
 use crate::auth::asking::Unauthenticated;
 use crate::auth::claims::ClaimName;
 use crate::auth::cookie::Reach;
 use crate::auth::decision::Policy;
 use crate::auth::fields::Protected;
+use crate::auth::login::Login;
 use crate::identity_provider::IdentityProviderSpec;
 use crate::objects::NamespacedName;
 
@@ -16,9 +18,13 @@ use crate::objects::NamespacedName;
 pub struct AccessId(pub u32);
 
 /// An AccessPolicy that routes name, as it is enforced. One that cannot be used has a problem in its policy, and denies.
-#[derive(Clone, Debug)]
+///
+/// An Ingress has one of its own if its annotations name an external service, or do not say which policy it has.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Access {
-    /// The AccessPolicy. It exists no more, or never did, if the policy's problem says so.
+    /// Whether the name is that of an Ingress.
+    pub of_ingress: bool,
+    /// The AccessPolicy, or the Ingress. A policy exists no more, or never did, if the policy's problem says so.
     pub name: NamespacedName,
     /// Eight characters of `[A-Za-z0-9-]` that follow from the name: what its cookies' names end in.
     pub tag: Box<str>,
@@ -49,17 +55,6 @@ pub struct Pages {
     pub title: Option<Box<str>>,
     /// Where somebody who is denied finds help, as text.
     pub help: Option<Box<str>>,
-}
-
-/// A service that decides about requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct External {
-    /// Where it is asked.
-    pub url: Box<str>,
-    /// Where browsers are sent that it answers 401.
-    pub sign_in: Option<Box<str>>,
-    /// Fields of its answer that the backend gets, in lower case.
-    pub response_fields: Box<[Box<str>]>,
 }
 
 /// An IdentityProvider with what it refers to. The same as long as neither changes.
@@ -96,6 +91,40 @@ impl ClientSecret {
 impl fmt::Debug for ClientSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientSecret(..)")
+    }
+}
+
+impl Access {
+    /// An access that allows nobody: with a problem it denies, and without one it is to be filled in.
+    pub(crate) fn denied(name: &NamespacedName, of_ingress: bool, problem: Option<Box<str>>) -> Self {
+        let kind = if of_ingress { "ingress " } else { "" };
+        Self {
+            of_ingress,
+            name: name.clone(),
+            tag: Login::tag_of(&format!("{kind}{}/{}", name.namespace, name.name)).into(),
+            policy: Policy { problem, ..Policy::default() },
+            unauthenticated: Unauthenticated::default(),
+            reach: Reach::Host,
+            wanted: Box::default(),
+            audiences: Box::default(),
+            refresh_after: None,
+            provider: None,
+            external: None,
+            pages: Pages::default(),
+        }
+    }
+
+    /// What messages call it.
+    pub fn title(&self) -> String {
+        let kind = if self.of_ingress { "the annotations of Ingress" } else { "AccessPolicy" };
+        format!("{kind} {}", self.name)
+    }
+
+    /// The names of the fields that the backend gets, and that no client may send.
+    pub(crate) fn protects(&self) -> impl Iterator<Item = &str> {
+        let external = self.external.iter().flat_map(|external| &external.response_fields);
+        let external = external.map(|name| &**name).filter(|name| *name != "authorization");
+        self.policy.fields.iter().map(|field| &*field.name).chain(external)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct TableDiff {
     pub identities: Names,
     /// Classes by name.
     pub classes: Names,
+    /// Access policies, and what Ingresses have of their own.
+    pub accesses: Names,
 }
 
 /// Names by what happened to them.
@@ -90,12 +92,20 @@ impl TableDiff {
             };
             diff.classes = Names::between(&classes(old), &classes(new), |a, b| a.same(b));
         }
+        if !Arc::ptr_eq(old.access_slots(), new.access_slots()) {
+            let accesses = |table: &RoutingTable| -> BTreeMap<String, _> {
+                table.accesses().map(|(_, access)| (access.title(), Arc::clone(access))).collect()
+            };
+            diff.accesses =
+                Names::between(&accesses(old), &accesses(new), |a, b| Arc::ptr_eq(a, b) || a == b);
+        }
         diff
     }
 
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        [&self.hosts, &self.backends, &self.identities, &self.classes].into_iter().all(Names::is_empty)
+        let all = [&self.hosts, &self.backends, &self.identities, &self.classes, &self.accesses];
+        all.into_iter().all(Names::is_empty)
     }
 }
 
@@ -107,6 +117,7 @@ impl fmt::Display for TableDiff {
             ("backend", &self.backends),
             ("identity", &self.identities),
             ("class", &self.classes),
+            ("access of", &self.accesses),
         ] {
             for (sign, list) in [('+', &names.added), ('-', &names.removed), ('~', &names.changed)] {
                 if list.is_empty() {

@@ -28,6 +28,7 @@ impl fmt::Display for RoutingTable {
                 None => writeln!(f, "tls {host} default certificate")?,
             }
         }
+        self.write_accesses(f)?;
         self.write_classes(f)
     }
 }
@@ -51,6 +52,26 @@ impl RoutingTable {
         Ok(())
     }
 
+    /// Who may use routes, sorted. Secrets are not among what is told.
+    fn write_accesses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut accesses: Vec<_> = self.accesses().map(|(_, access)| access).collect();
+        accesses.sort_by_key(|access| (access.of_ingress, &access.name));
+        for access in accesses {
+            write!(f, "access {}", access.title())?;
+            if let Some(provider) = &access.provider {
+                write!(f, " provider {} ({})", provider.name, provider.issuer)?;
+            }
+            if let Some(external) = &access.external {
+                write!(f, " asks {} {}", external.method, external.url)?;
+            }
+            match &access.policy.problem {
+                Some(problem) => writeln!(f, " denies: {problem}")?,
+                None => f.write_str("\n")?,
+            }
+        }
+        Ok(())
+    }
+
     fn write_rule(&self, f: &mut fmt::Formatter<'_>, rules: &HostRules, entry: &RankedRule) -> fmt::Result {
         let rule = &entry.rule;
         let kind = if entry.rank.fallback { "Default" } else { rule.path_type.as_str() };
@@ -67,6 +88,10 @@ impl RoutingTable {
             if passthrough.proxy_protocol {
                 f.write_str(" proxy-protocol:v2")?;
             }
+        }
+        if let Some(access) = rule.access.map(|id| self.access(id)) {
+            let kind = if access.of_ingress { "own" } else { "policy" };
+            write!(f, " {kind}:{}", access.name)?;
         }
         if let Some(denied) = rule.denied {
             write!(f, " denied:{}", denied.as_str())?;

@@ -36,6 +36,8 @@ pub enum Denied {
     Class,
     /// The host is served with another TLS policy than the class of the Ingress asks for.
     TlsPolicy,
+    /// The Ingress has an access policy, and its connections are passed through: nobody could enforce it.
+    Access,
 }
 
 impl Denied {
@@ -46,6 +48,7 @@ impl Denied {
             Self::Backend => "backend",
             Self::Class => "class",
             Self::TlsPolicy => "tls-policy",
+            Self::Access => "access",
         }
     }
 }

@@ -14,6 +14,7 @@ impl Translator {
     pub fn compact(&mut self) {
         self.objects.compact();
         self.secrets.compact();
+        self.values.compact();
         self.slots.compact();
         self.reports.compact();
         self.service_users.compact();
@@ -45,6 +46,8 @@ impl Translator {
         match key.kind {
             Kind::Ingress => drop(self.stale.ingresses.insert(name.clone())),
             Kind::IngressClass | Kind::ProxyClass => self.stale.classes = true,
+            Kind::IdentityProvider => drop(self.stale.providers.insert(name.clone())),
+            Kind::AccessPolicy => drop(self.stale.policies.insert(name.clone())),
             Kind::Secret => {
                 self.stale.secrets.insert(name.clone(), news(&change));
                 if self.on_demand {

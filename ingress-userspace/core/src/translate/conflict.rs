@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::access::AccessSlotTable;
 use super::class_table::ClassTraits;
 use super::ingress::{Draft, DraftRule};
 use super::names::shown_name;
@@ -211,11 +212,18 @@ impl Mode<'_> {
     }
 }
 
+/// Where the table has what rules refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'p> {
+    pub(super) backends: &'p Slots,
+    pub(super) accesses: &'p AccessSlotTable,
+}
+
 /// Builds the rules of a host from all Ingresses that have some for it. `tls` is how the host is served over TLS.
 pub(super) fn settle_host(
     host: &HostKey,
     drafts: &[(&NamespacedName, &Draft)],
-    slots: &Slots,
+    places: Places<'_>,
     tls: Option<&HostTls>,
     before: Option<&Arc<HostRules>>,
 ) -> (Option<Arc<HostRules>>, Findings) {
@@ -231,7 +239,7 @@ pub(super) fn settle_host(
         }
         let fits = |rule: &&DraftRule| mode.is_none_or(|mode| mode.fits(rule));
         for wanted in draft.rules.iter().filter(|rule| rule.host == *host).filter(fits) {
-            let Some(rule) = rule(name, &written, draft, wanted, slots, tls) else { continue };
+            let Some(rule) = rule(name, &written, draft, wanted, places, tls) else { continue };
             unavailable |= rule.denied == Some(Denied::TlsSecret);
             conflict |= rule.denied == Some(Denied::TlsPolicy);
             let rank = rank(host, name, draft, wanted);
@@ -308,10 +316,16 @@ fn rule(
     host: &Arc<str>,
     draft: &Draft,
     wanted: &DraftRule,
-    slots: &Slots,
+    places: Places<'_>,
     tls: Option<&HostTls>,
 ) -> Option<Rule> {
-    let slot = slots.get(&wanted.backend)?;
+    let slot = places.backends.get(&wanted.backend)?;
+    // An ACME solver answers somebody who cannot sign in.
+    let guard = draft.access.as_deref().filter(|_| !wanted.acme_http01);
+    let access = guard.and_then(|guard| places.accesses.id(&guard.key(ingress)));
+    // Nobody could enforce a policy on what is passed through; and a rule is never without its policy.
+    let unguarded = guard.is_some() && (wanted.passthrough.is_some() || access.is_none());
+    let denied = unguarded.then_some(Denied::Access).or_else(|| denied(draft, wanted, slot, tls));
     let label = match wanted.fallback {
         true if ingress.name.is_empty() => "(default)".to_owned(),
         true => format!("{ingress}/(default)"),
@@ -323,10 +337,10 @@ fn rule(
         path: Arc::clone(&wanted.path),
         path_type: wanted.path_type,
         label: Arc::from(label),
-        backend: slots.id(&wanted.backend)?,
+        backend: places.backends.id(&wanted.backend)?,
         class: draft.class.id,
-        access: None,
-        denied: denied(draft, wanted, slot, tls),
+        access,
+        denied,
         tls: wanted.tls,
         acme_http01: wanted.acme_http01,
         passthrough: wanted.passthrough,

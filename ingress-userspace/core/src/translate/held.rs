@@ -10,12 +10,15 @@ use k8s_openapi::api::core::v1::{Secret, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressSpec};
 
+use super::access::AccessMarks;
 use super::created;
 use super::index::refill;
 use super::ingress::is_acme_solver;
 use super::marks::{LEGACY_CLASS, SERVICE_NAME};
 use super::names::shown;
 use super::passthrough::PassthroughMarks;
+use crate::access_policy::AccessPolicy;
+use crate::identity_provider::IdentityProvider;
 use crate::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use crate::proxy_class::ProxyClass;
 
@@ -28,6 +31,8 @@ pub(super) struct Held {
     pub(super) slices: BTreeMap<NamespacedName, HeldSlice>,
     pub(super) secrets: BTreeMap<NamespacedName, Arc<Secret>>,
     pub(super) proxy_classes: BTreeMap<NamespacedName, Arc<ProxyClass>>,
+    pub(super) identity_providers: BTreeMap<NamespacedName, Arc<IdentityProvider>>,
+    pub(super) access_policies: BTreeMap<NamespacedName, Arc<AccessPolicy>>,
 }
 
 impl Held {
@@ -41,6 +46,8 @@ impl Held {
             Kind::EndpointSlice => return None,
             Kind::Secret => &self.secrets.get(name)?.metadata,
             Kind::ProxyClass => &self.proxy_classes.get(name)?.metadata,
+            Kind::IdentityProvider => &self.identity_providers.get(name)?.metadata,
+            Kind::AccessPolicy => &self.access_policies.get(name)?.metadata,
         };
         meta.uid.as_deref()
     }
@@ -61,6 +68,8 @@ impl Held {
             Object::EndpointSlice(o) => drop(self.slices.insert(name, HeldSlice::new(&o))),
             Object::Secret(o) => drop(self.secrets.insert(name, o)),
             Object::ProxyClass(o) => drop(self.proxy_classes.insert(name, o)),
+            Object::IdentityProvider(o) => drop(self.identity_providers.insert(name, o)),
+            Object::AccessPolicy(o) => drop(self.access_policies.insert(name, o)),
         }
     }
 
@@ -72,6 +81,8 @@ impl Held {
             Kind::EndpointSlice => drop(self.slices.remove(&key.name)),
             Kind::Secret => drop(self.secrets.remove(&key.name)),
             Kind::ProxyClass => drop(self.proxy_classes.remove(&key.name)),
+            Kind::IdentityProvider => drop(self.identity_providers.remove(&key.name)),
+            Kind::AccessPolicy => drop(self.access_policies.remove(&key.name)),
         }
     }
 
@@ -80,6 +91,8 @@ impl Held {
         refill(&mut self.ingresses);
         refill(&mut self.services);
         refill(&mut self.slices);
+        refill(&mut self.identity_providers);
+        refill(&mut self.access_policies);
     }
 
     /// Whether a Service is marked as part of an ACME HTTP-01 solver.
@@ -104,6 +117,8 @@ pub(super) struct HeldIngress {
     /// Whether it is marked as part of an ACME HTTP-01 solver.
     pub(super) solver: bool,
     pub(super) passthrough: PassthroughMarks,
+    /// What it says about who may use it.
+    pub(super) access: AccessMarks,
     pub(super) spec: IngressSpec,
 }
 
@@ -117,6 +132,7 @@ impl HeldIngress {
             class_annotation: annotation.map(|name| Box::from(name.as_str())),
             solver: is_acme_solver(meta),
             passthrough: PassthroughMarks::of(meta),
+            access: AccessMarks::of(meta),
             // The API server's objects are ours alone; those of a directory are kept by it too.
             spec: match Arc::try_unwrap(ingress) {
                 Ok(ingress) => ingress.spec,

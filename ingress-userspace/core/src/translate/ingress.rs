@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::access::{DraftAccess, Wanted};
 use super::backend::{BackendKey, parse_reference};
 use super::class::disagreement;
 use super::class_table::ClassTraits;
@@ -29,6 +30,8 @@ pub(super) struct Draft {
     /// `creationTimestamp` in Unix seconds.
     pub(super) created: i64,
     pub(super) class: Arc<ClassTraits>,
+    /// Who may use it; `None` is open to all.
+    pub(super) access: Option<Box<DraftAccess>>,
     pub(super) rules: Vec<DraftRule>,
     pub(super) claims: Vec<Claim>,
     /// Services that the Ingress names, whether or not their rules are accepted.
@@ -120,14 +123,17 @@ pub(super) fn is_acme_solver(meta: &ObjectMeta) -> bool {
         .any(|marks| marks.get(ACME_SOLVER).is_some_and(|value| value == "true"))
 }
 
-/// Reads an Ingress of ours. `solver` says whether a Service is marked as an ACME solver.
+/// Reads an Ingress of ours. `wanted` is who may use it; `solver` says whether a Service is marked as an ACME solver.
 pub(super) fn read(
     name: &NamespacedName,
     ingress: &HeldIngress,
     class: &Arc<ClassTraits>,
+    wanted: Wanted,
     solver: &dyn Fn(&NamespacedName) -> bool,
 ) -> Draft {
-    let mut draft = Draft { created: ingress.created, class: Arc::clone(class), ..Draft::default() };
+    let Wanted { access, findings } = wanted;
+    let mut draft =
+        Draft { created: ingress.created, class: Arc::clone(class), access, findings, ..Draft::default() };
     draft.findings.extend(disagreement(ingress));
     if let Some(problem) = &class.problem {
         let message = format!(

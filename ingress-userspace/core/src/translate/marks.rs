@@ -12,6 +12,12 @@ pub(crate) const PASSTHROUGH: &str = "penstock.dev/ssl-passthrough";
 pub(crate) const NGINX_PASSTHROUGH: &str = "nginx.ingress.kubernetes.io/ssl-passthrough";
 /// On such an Ingress: the backend is told the client's address by a PROXY protocol header of this version.
 pub(crate) const BACKEND_PROXY_PROTOCOL: &str = "penstock.dev/backend-proxy-protocol";
+/// On an Ingress: the AccessPolicy that says who may use it.
+pub(crate) const ACCESS_POLICY: &str = "penstock.dev/access-policy";
+/// How the annotations begin by which ingress-nginx lets others decide about requests.
+pub(crate) const NGINX_AUTH: &str = "nginx.ingress.kubernetes.io/auth-";
+/// The same, as ours.
+pub(crate) const OUR_AUTH: &str = "penstock.dev/auth-";
 /// On an EndpointSlice: its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The type of Secrets that hold a certificate.

@@ -6,14 +6,16 @@
 //! ProxyClass ──overlay──►┴ traits                                        │
 //!              └─────────── settings ─────────────────────► class slots ─┤
 //! Secret ──load──────────────────────────────────────────► identities ───┤
+//! AccessPolicy, IdentityProvider, Secret ──build─────────► accesses ─────┤
 //! Service, EndpointSlice ──resolve──► slots ────────────────────────────┘
 //! ```
 //!
 //! Each arrow is a pure function of its inputs, and each result is kept with what it was made from, so that a change
-//! repeats only the arrows it touches: an EndpointSlice one slot, a ProxyClass one slot, a Secret the hosts that it serves, an
+//! repeats only the arrows it touches: an EndpointSlice one slot, a ProxyClass one slot, an AccessPolicy one slot, a Secret the hosts that it serves, an
 //! Ingress its hosts.
 
 mod absorb;
+mod access;
 mod backend;
 mod bindings;
 mod chain;

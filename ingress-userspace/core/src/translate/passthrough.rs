@@ -94,6 +94,11 @@ impl Reader<'_> {
             let message = "clients get the certificate of the backend: spec.tls is not used";
             self.draft.findings.push(Finding::info(reason::PASSTHROUGH_TLS_UNUSED, "spec.tls", message));
         }
+        if self.draft.access.is_some() {
+            let message = "the Ingress has an AccessPolicy, or auth-url, which cannot be enforced on connections that are passed \
+                           through: they are closed";
+            self.refuse(reason::PASSTHROUGH_INVALID, "metadata.annotations".to_owned(), message.to_owned());
+        }
         self.draft.rules.shrink_to_fit();
         self.draft
     }

@@ -58,6 +58,7 @@ impl Translator {
                 Finding::refused(problem.reason, field, problem.message.clone())
             }));
         }
+        findings.extend(self.access_finding(draft));
         for claim in &draft.claims {
             let state = claim.secret.as_ref().and_then(|secret| self.secrets.get(secret));
             findings.extend(state.and_then(|state| secret_finding(claim, state)));

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::crypto::KeyProvider;
 
-use super::SecretDemand;
-use super::demand::Changes;
 use super::identity::{Loaded, SecretProblem, judge, read};
 use super::index::{NameSet, refill};
 use super::names::{is_subdomain, shown};
@@ -131,7 +129,6 @@ pub(super) struct Secrets {
     deadlines: BTreeSet<(i64, NamespacedName)>,
     /// Secrets that may have lost their last user.
     released: BTreeSet<NamespacedName>,
-    demand: Changes,
 }
 
 impl Secrets {
@@ -141,13 +138,7 @@ impl Secrets {
     }
 
     pub(super) fn new(warning_days: u16) -> Self {
-        Self {
-            warning_days,
-            states: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            released: BTreeSet::new(),
-            demand: Changes::default(),
-        }
+        Self { warning_days, states: BTreeMap::new(), deadlines: BTreeSet::new(), released: BTreeSet::new() }
     }
 
     pub(super) fn get(&self, name: &NamespacedName) -> Option<&SecretState> {
@@ -166,9 +157,6 @@ impl Secrets {
             return false;
         }
         self.states.entry(name.clone()).or_default().users.insert(user);
-        if is_subdomain(&name.name) {
-            self.demand.add(name);
-        }
         true
     }
 
@@ -181,23 +169,18 @@ impl Secrets {
         }
     }
 
-    /// Forgets the Secrets that nobody names any more, with their keys.
-    pub(super) fn sweep(&mut self) {
+    /// Forgets the Secrets that nobody names any more, with their keys. Returns their names.
+    pub(super) fn sweep(&mut self) -> Vec<NamespacedName> {
+        let mut forgotten = Vec::new();
         for name in std::mem::take(&mut self.released) {
             let Some(state) = self.states.get(&name).filter(|state| state.users.is_empty()) else { continue };
             if let Some(deadline) = state.deadline {
                 self.deadlines.remove(&(deadline, name.clone()));
             }
             self.states.remove(&name);
-            if is_subdomain(&name.name) {
-                self.demand.remove(&name);
-            }
+            forgotten.push(name);
         }
-    }
-
-    /// Which Secrets are named, as the difference to the last call.
-    pub(super) fn take_demand(&mut self) -> SecretDemand {
-        self.demand.take()
+        forgotten
     }
 
     /// Secrets whose validity begins, comes to its end or ended by now.

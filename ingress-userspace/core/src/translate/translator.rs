@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rustls::crypto::KeyProvider;
 
+use super::access::{AccessTable, ChangedSelectors, Values};
 use super::backend::{BackendKey, resolve};
 use super::class::Classes;
 use super::class_table::ClassTable;
-use super::conflict::{Findings, HostTls, settle_host};
+use super::conflict::{Findings, HostTls, Places, settle_host};
+use super::demand::Changes;
 use super::held::Held;
 use super::index::{HostSet, Index, NameSet};
 use super::ingress::{Draft, read};
@@ -40,6 +42,10 @@ pub struct Translator {
     pub(super) drafts: BTreeMap<NamespacedName, Draft>,
     pub(super) slots: Slots,
     pub(super) secrets: Secrets,
+    /// The values of Secrets that providers name.
+    pub(super) values: Values,
+    pub(super) demand: Changes,
+    pub(super) access: AccessTable,
     /// Ingresses by class, by Service, by host of their rules, and by TLS host.
     pub(super) class_users: Index<Arc<str>>,
     pub(super) service_users: Index<NamespacedName>,
@@ -73,6 +79,13 @@ pub(super) struct Stale {
     pub(super) ingresses: BTreeSet<NamespacedName>,
     /// Secrets to look at, with what is heard of them.
     pub(super) secrets: BTreeMap<NamespacedName, Option<News>>,
+    /// AccessPolicies whose targets are to be read.
+    pub(super) policies: BTreeSet<NamespacedName>,
+    /// Selectors of policies that came or went.
+    pub(super) selectors: ChangedSelectors,
+    pub(super) providers: BTreeSet<NamespacedName>,
+    /// AccessPolicies that are to be made again.
+    pub(super) accesses: BTreeSet<NamespacedName>,
     pub(super) services: BTreeSet<NamespacedName>,
     pub(super) backends: BTreeSet<BackendKey>,
     pub(super) tls: BTreeSet<HostKey>,
@@ -112,6 +125,9 @@ impl Translator {
             drafts: BTreeMap::new(),
             slots: Slots::default(),
             secrets: Secrets::new(warning_days),
+            values: Values::default(),
+            demand: Changes::default(),
+            access: AccessTable::default(),
             class_users: Index::default(),
             service_users: Index::default(),
             host_users: Index::default(),
@@ -147,15 +163,15 @@ impl Translator {
         self
     }
 
-    /// Which Secrets the Ingresses of ours name, as the difference to the last call. Names that no Secret can have are not
-    /// among them.
+    /// Which Secrets are named, by the Ingresses of ours and by IdentityProviders, as the difference to the last call. Names that no Secret
+    /// can have are not among them.
     pub fn take_demand(&mut self) -> SecretDemand {
-        self.secrets.take_demand()
+        self.demand.take(|name| self.values.keys(name))
     }
 
-    /// Whether an Ingress of ours names this Secret.
+    /// Whether an Ingress of ours, or an IdentityProvider, names this Secret.
     pub fn names_secret(&self, name: &NamespacedName) -> bool {
-        self.secrets.get(name).is_some()
+        self.secrets.get(name).is_some() || self.values.need(name)
     }
 
     /// Applies changes and returns the table that follows. `now` is the time in Unix seconds. The generation rises only if
@@ -169,10 +185,14 @@ impl Translator {
             self.stale.secrets.entry(name.clone()).or_default();
         }
         self.select_classes();
+        self.read_providers();
+        self.read_policies();
         self.read_ingresses();
-        self.secrets.sweep();
+        self.sweep_secrets();
         self.load_secrets(now);
         self.bind_certificates();
+        self.build_providers();
+        self.build_accesses();
         self.resolve_backends();
         self.settle_tls();
         self.bind_identities();
@@ -182,8 +202,8 @@ impl Translator {
         self.publish()
     }
 
-    /// One report per Ingress and IngressClass of ours, per ProxyClass that one of these names, and per Secret and Service in
-    /// use with findings; sorted.
+    /// One report per Ingress and IngressClass of ours, per ProxyClass that one of these names, per IdentityProvider and AccessPolicy, and
+    /// per Secret and Service in use with findings; sorted.
     pub fn reports(&self) -> Vec<ObjectReport> {
         self.reports.all()
     }
@@ -213,7 +233,8 @@ impl Translator {
             let solver = |service: &NamespacedName| self.objects.is_solver(service);
             let draft = self.objects.ingresses.get(&name).and_then(|ingress| {
                 let class = self.class_table.traits(self.classes.select(ingress)?)?;
-                Some(read(&name, ingress, class, &solver))
+                let access = self.access.wanted(&name, ingress);
+                Some(read(&name, ingress, class, access, &solver))
             });
             self.replace_draft(&name, draft);
         }
@@ -221,14 +242,40 @@ impl Translator {
 
     /// Makes a Secret used by an Ingress or a class. One that is new to us is looked up, unless it has to be demanded.
     pub(super) fn use_secret(&mut self, secret: &NamespacedName, user: &NamespacedName) {
-        if !self.secrets.acquire(secret, user) {
+        if self.secrets.acquire(secret, user) {
+            self.look_up_secret(secret);
+        }
+    }
+
+    /// Looks up a Secret of which something is needed that is not known; if it has to be demanded, demands it.
+    pub(super) fn look_up_secret(&mut self, secret: &NamespacedName) {
+        if self.on_demand {
+            // It may be needed for something else already: then all of it is to be given again.
+            let known = self.secrets.get(secret).is_some() && self.values.need(secret);
+            self.demand.add(secret, known);
+            self.stale.secrets.entry(secret.clone()).or_default();
             return;
         }
-        let given = (!self.on_demand).then(|| match self.objects.secrets.get(secret) {
+        let given = match self.objects.secrets.get(secret) {
             Some(secret) => News::Given(Arc::clone(secret)),
             None => News::Absent,
-        });
-        self.stale.secrets.entry(secret.clone()).or_insert(given);
+        };
+        self.stale.secrets.entry(secret.clone()).or_default().get_or_insert(given);
+    }
+
+    /// Forgets the Secrets, and the values of Secrets, that nobody names any more.
+    fn sweep_secrets(&mut self) {
+        let fewer = self.values.sweep();
+        let mut forgotten: BTreeSet<NamespacedName> = self.secrets.sweep().into_iter().collect();
+        forgotten.extend(fewer);
+        for name in forgotten.into_iter().filter(|_| self.on_demand) {
+            if self.secrets.get(&name).is_none() && !self.values.need(&name) {
+                self.demand.remove(&name);
+            } else {
+                // Whoever gives it is told what of it is needed still.
+                self.demand.add(&name, true);
+            }
+        }
     }
 
     /// Replaces what an Ingress asks for, and marks whatever depends on the old or the new draft.
@@ -258,6 +305,7 @@ impl Translator {
             self.secrets.release(secret, name);
             self.stale.report(Kind::Secret, secret);
         }
+        self.replace_access(name, old.access.as_deref(), draft.access.as_deref());
         self.service_users.relink(old.services.iter(), draft.services.iter(), name);
         self.host_users.relink(old.hosts(), draft.hosts(), name);
         self.tls_users.relink(old.tls_hosts(), draft.tls_hosts(), name);
@@ -276,6 +324,9 @@ impl Translator {
 
     fn load_secrets(&mut self, now: i64) {
         for (name, news) in mem::take(&mut self.stale.secrets) {
+            if news.as_ref().is_some_and(|news| self.values.take_over(&name, news)) {
+                self.stale.providers.extend(self.values.users(&name).cloned());
+            }
             if !self.secrets.evaluate(&name, news, self.keys, now) {
                 continue;
             }
@@ -325,7 +376,8 @@ impl Translator {
             let drafts = users_of(&self.host_users, &self.drafts, &host);
             let before = self.hosts.get(&host);
             let tls = self.tls_of(&host);
-            let (rules, findings) = settle_host(&host, &drafts, &self.slots, tls, before);
+            let places = Places { backends: &self.slots, accesses: &self.access.slots };
+            let (rules, findings) = settle_host(&host, &drafts, places, tls, before);
             replace_findings(&mut self.host_findings, &host, findings, &mut self.stale.reports);
             let same = match (before, &rules) {
                 (Some(before), Some(rules)) => Arc::ptr_eq(before, rules),
@@ -344,6 +396,8 @@ impl Translator {
                 Kind::Ingress => self.ingress_report(&key),
                 Kind::Secret => self.secret_report(&key),
                 Kind::Service => self.service_report(&key),
+                Kind::IdentityProvider => self.provider_report(&key),
+                Kind::AccessPolicy => self.policy_report(&key),
                 Kind::IngressClass | Kind::ProxyClass | Kind::EndpointSlice => continue,
             };
             self.reports.set(key, report);
@@ -353,7 +407,8 @@ impl Translator {
     fn publish(&mut self) -> Arc<RoutingTable> {
         let backends_changed = self.slots.take_changed();
         let classes_changed = self.class_table.take_changed();
-        if mem::take(&mut self.changed) || backends_changed || classes_changed {
+        let access_changed = self.access.slots.take_changed();
+        if mem::take(&mut self.changed) || backends_changed || classes_changed || access_changed {
             let backends = if backends_changed {
                 Arc::from(self.slots.backends())
             } else {
@@ -363,7 +418,11 @@ impl Translator {
                 if classes_changed { self.class_table.slots() } else { Arc::clone(self.table.class_slots()) };
             let generation = self.table.generation() + 1;
             let (hosts, tls) = (Arc::clone(&self.hosts), Arc::clone(&self.tls_hosts));
-            let access = Arc::clone(self.table.access_slots());
+            let access = if access_changed {
+                self.access.slots.slots()
+            } else {
+                Arc::clone(self.table.access_slots())
+            };
             self.table = Arc::new(RoutingTable::new(generation, hosts, backends, tls, classes, access));
         }
         Arc::clone(&self.table)

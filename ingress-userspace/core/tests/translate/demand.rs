@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
 use ingress_core::translate::{SecretDemand, TranslateOptions, Translator, reason};
-use ingress_core::trim::Trim;
+use ingress_core::trim::{Trim, trim_secret};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -19,6 +19,8 @@ use crate::universe::op;
 struct Vault {
     secrets: BTreeMap<NamespacedName, Change>,
     demanded: BTreeSet<NamespacedName>,
+    /// What of a Secret is needed beside a certificate.
+    keys: BTreeMap<NamespacedName, Box<[Box<str>]>>,
 }
 
 impl Vault {
@@ -44,21 +46,29 @@ impl Vault {
         let answers =
             demand.added.iter().map(|name| self.secrets.get(name).cloned().unwrap_or_else(|| absent(name)));
         let answers = answers.collect();
+        for name in &demand.added {
+            self.keys.remove(name);
+        }
+        self.keys.extend(demand.keys);
         self.demanded.extend(demand.added);
         answers
     }
 }
 
-fn trimmed(change: Change) -> Change {
-    let Change::Upsert(object) = change else { return change };
-    let mut object = object;
+fn trimmed(change: Change, keys: &BTreeMap<NamespacedName, Box<[Box<str>]>>) -> Change {
+    let Change::Upsert(mut object) = change.clone() else { return change };
     match &mut object {
         Object::Ingress(o) => Arc::make_mut(o).trim(),
         Object::IngressClass(o) => Arc::make_mut(o).trim(),
         Object::Service(o) => Arc::make_mut(o).trim(),
         Object::EndpointSlice(o) => Arc::make_mut(o).trim(),
-        Object::Secret(o) => Arc::make_mut(o).trim(),
+        Object::Secret(o) => {
+            let name = change.key().name;
+            trim_secret(Arc::make_mut(o), keys.get(&name).map(|keys| &**keys).unwrap_or_default());
+        }
         Object::ProxyClass(o) => Arc::make_mut(o).trim(),
+        Object::IdentityProvider(o) => Arc::make_mut(o).trim(),
+        Object::AccessPolicy(o) => Arc::make_mut(o).trim(),
     }
     Change::Upsert(object)
 }
@@ -73,9 +83,10 @@ proptest! {
         for batch in batches {
             let batch: Vec<Change> = batch.iter().map(crate::universe::Op::change).collect();
             let expected = everything.apply(batch.clone(), NOW);
-            let told = vault.filter(batch).into_iter().map(trimmed).collect();
+            let told = vault.filter(batch).into_iter().map(|change| trimmed(change, &vault.keys)).collect();
             demanding.apply(told, NOW);
-            let answers = vault.answer(demanding.take_demand()).into_iter().map(trimmed).collect();
+            let answers = vault.answer(demanding.take_demand());
+            let answers = answers.into_iter().map(|change| trimmed(change, &vault.keys)).collect();
             let table = demanding.apply(answers, NOW);
             prop_assert_eq!(demanding.take_demand(), SecretDemand::default());
             prop_assert_eq!(text(&table), text(&expected));
@@ -110,6 +121,10 @@ fn names(names: &[&str]) -> Vec<NamespacedName> {
     names.iter().map(|name| NamespacedName::new("a", *name)).collect()
 }
 
+fn demand(added: &[&str], removed: &[&str]) -> SecretDemand {
+    SecretDemand { added: names(added), removed: names(removed), ..SecretDemand::default() }
+}
+
 fn on_demand() -> Translator {
     let keys = rustls::crypto::aws_lc_rs::default_provider().key_provider;
     Translator::new(TranslateOptions::default(), keys).secrets_on_demand()
@@ -125,7 +140,7 @@ fn reasons(translator: &Translator) -> Vec<&'static str> {
 fn an_ingress_that_takes_over_does_not_lose_the_certificate() {
     let mut translator = on_demand();
     translator.apply(vec![Change::Upsert(class()), Change::Upsert(ingress("old", "t"))], NOW);
-    assert_eq!(translator.take_demand(), SecretDemand { added: names(&["t"]), removed: vec![] });
+    assert_eq!(translator.take_demand(), demand(&["t"], &[]));
     assert_eq!(reasons(&translator), [reason::SECRET_NOT_READ]);
     translator.apply(vec![Change::Upsert(secret("t"))], NOW);
     let gone = Change::Delete(ingress("old", "t").key());
@@ -142,10 +157,10 @@ fn a_secret_is_demanded_again_after_it_was_given_up() {
     translator.apply(vec![Change::Upsert(secret("t"))], NOW);
     assert_eq!(translator.take_demand().added, names(&["t"]));
     translator.apply(vec![Change::Upsert(ingress("i", "u"))], NOW);
-    assert_eq!(translator.take_demand(), SecretDemand { added: names(&["u"]), removed: names(&["t"]) });
+    assert_eq!(translator.take_demand(), demand(&["u"], &["t"]));
     assert_eq!(reasons(&translator), [reason::SECRET_NOT_READ]);
     let table = translator.apply(vec![Change::Upsert(ingress("i", "t"))], NOW);
-    assert_eq!(translator.take_demand(), SecretDemand { added: names(&["t"]), removed: names(&["u"]) });
+    assert_eq!(translator.take_demand(), demand(&["t"], &["u"]));
     assert!(table.identity(Some("a.x.com")).is_none());
 }
 

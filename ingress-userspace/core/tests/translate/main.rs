@@ -5,6 +5,7 @@
 mod certificates;
 mod demand;
 mod golden;
+mod guards;
 mod identities;
 mod lookup;
 mod manifests;

@@ -32,6 +32,8 @@ pub(crate) fn object(mut document: Value) -> Object {
         Some("EndpointSlice") => Object::EndpointSlice(Arc::new(read(document))),
         Some("Secret") => Object::Secret(Arc::new(read(document))),
         Some("ProxyClass") => Object::ProxyClass(Arc::new(read(document))),
+        Some("IdentityProvider") => Object::IdentityProvider(Arc::new(read(document))),
+        Some("AccessPolicy") => Object::AccessPolicy(Arc::new(read(document))),
         kind => panic!("kind {kind:?}"),
     }
 }
@@ -44,15 +46,7 @@ fn read<T: serde::de::DeserializeOwned>(document: Value) -> T {
 /// Names an object: `Secret namespace/name`.
 pub(crate) fn key(text: &str) -> ObjectKey {
     let (kind, name) = text.split_once(' ').unwrap();
-    let kinds = [
-        Kind::Ingress,
-        Kind::IngressClass,
-        Kind::Service,
-        Kind::EndpointSlice,
-        Kind::Secret,
-        Kind::ProxyClass,
-    ];
-    let kind = kinds.into_iter().find(|k| k.as_str() == kind).unwrap();
+    let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind).unwrap();
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     ObjectKey { kind, name: NamespacedName::new(namespace, name) }
 }

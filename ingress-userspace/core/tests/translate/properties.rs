@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use ingress_core::auth::decision::Policy;
+use ingress_core::auth::identity::Identity;
+use ingress_core::auth::rules::allowed;
 use ingress_core::objects::Change;
 use ingress_core::table::{
-    ClassId, HostKey, HostLevel, HostRules, RankedRule, RoutingTable, Rule, TableDiff, Verdict,
+    Access, ClassId, HostKey, HostLevel, HostRules, RankedRule, RoutingTable, Rule, TableDiff, Verdict,
 };
 use ingress_core::translate::{TranslateOptions, Translator};
 use proptest::prelude::*;
@@ -35,6 +38,26 @@ pub(crate) fn text(table: &RoutingTable) -> String {
     }
     for rule in table.rules() {
         writeln!(text, "{} {}", rule.label, table.class(rule.class).name).unwrap();
+    }
+    let mut accesses: Vec<_> = table.accesses().map(|(_, access)| access).collect();
+    accesses.sort_by_key(|access| access.title());
+    for access in accesses {
+        let Access {
+            tag, policy, reach, wanted, audiences, refresh_after, provider, external, pages, ..
+        } = &**access;
+        writeln!(text, "{tag} {reach:?} {wanted:?} {audiences:?} {refresh_after:?} {external:?} {pages:?}")
+            .unwrap();
+        let Policy { issuer, public, sign_in, bearer, lifetimes, fields, .. } = policy;
+        writeln!(text, "{issuer} {public:?} {sign_in} {bearer} {lifetimes:?} {fields:?}").unwrap();
+        let ann = Identity { subject: "ann".into(), ..Identity::default() };
+        let member = Identity { groups: vec!["a".into()], ..ann.clone() };
+        writeln!(text, "{} {}", allowed(&policy.allow, &ann), allowed(&policy.allow, &member)).unwrap();
+        if let Some(provider) = provider {
+            writeln!(text, "{provider:?} {:?}", provider.secret.expose()).unwrap();
+        }
+    }
+    for name in ["x-auth-request-user", "x-auth-request-who", "x-who"] {
+        writeln!(text, "{name} {}", table.protected().contains(name.as_bytes())).unwrap();
     }
     let mut classes: Vec<_> = table.classes().map(|(id, class)| (&class.name, id, class)).collect();
     classes.sort_by_key(|(name, ..)| *name);
@@ -129,6 +152,14 @@ fn check_lookups(table: &RoutingTable) {
     }
 }
 
+/// The same rules have the same access, whatever its place in the table.
+fn check_accesses(table: &RoutingTable, other: &RoutingTable) {
+    for (rule, other_rule) in table.rules().zip(other.rules()) {
+        let access = rule.access.map(|id| table.access(id));
+        assert!(access == other_rule.access.map(|id| other.access(id)), "{table}");
+    }
+}
+
 proptest! {
 
     /// A sequence of changes ends where a translation from scratch does, and the generation tells when the table changed.
@@ -153,6 +184,7 @@ proptest! {
             let expected = full.apply(changes, NOW);
             prop_assert_eq!(text(&before), text(&expected));
             prop_assert_eq!(incremental.reports(), full.reports());
+            check_accesses(&before, &expected);
         }
         check_lookups(&before);
     }
@@ -173,6 +205,7 @@ proptest! {
         }
         prop_assert_eq!(text(&table), text(&expected));
         prop_assert_eq!(one_by_one.reports(), at_once.reports());
+        check_accesses(&table, &expected);
         check_lookups(&table);
     }
 

@@ -28,6 +28,11 @@ impl Op {
         object
     }
 
+    /// The object as it is written; `None` deletes.
+    pub(crate) fn document(&self) -> Option<&Value> {
+        self.document.as_ref()
+    }
+
     pub(crate) fn is_delete(&self) -> bool {
         self.document.is_none()
     }
@@ -51,6 +56,8 @@ const PATHS: &[&str] = &[
 const SERVICES: &[&str] = &["s1", "s2", "s3"];
 const PROXY_CLASSES: &[&str] = &["p1", "p2"];
 const SECRETS: &[&str] = &["t1", "t2"];
+const PROVIDERS: &[&str] = &["o1", "o2"];
+const POLICIES: &[&str] = &["y1", "y2", "y3"];
 
 /// Requests that the rules may match.
 pub(crate) const REQUEST_HOSTS: &[&str] =
@@ -78,6 +85,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         3 => named("Secret", SECRETS, secret().boxed()),
         2 => class(),
         2 => proxy_class(),
+        3 => named("IdentityProvider", PROVIDERS, provider().boxed()),
+        4 => named("AccessPolicy", POLICIES, policy().boxed()),
     ]
 }
 
@@ -153,16 +162,19 @@ fn proxy_class() -> BoxedStrategy<Op> {
 
 fn metadata() -> impl Strategy<Value = Value> {
     let created = select(&["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z", ""][..]);
-    (created, prop::bool::weighted(0.1), prop::bool::weighted(0.2)).prop_map(|(created, solver, passed)| {
+    let marks = (labels(), annotations());
+    let passed = prop::bool::weighted(0.2);
+    (created, prop::bool::weighted(0.1), passed, marks).prop_map(|(created, solver, passed, marks)| {
         let mut metadata = json!({});
         if !created.is_empty() {
             metadata["creationTimestamp"] = json!(created);
         }
+        (metadata["labels"], metadata["annotations"]) = marks;
         if solver {
-            metadata["labels"] = json!({"acme.cert-manager.io/http01-solver": "true"});
+            metadata["labels"]["acme.cert-manager.io/http01-solver"] = json!("true");
         }
         if passed {
-            metadata["annotations"] = json!({"penstock.dev/ssl-passthrough": "true"});
+            metadata["annotations"]["penstock.dev/ssl-passthrough"] = json!("true");
         }
         metadata
     })
@@ -245,6 +257,62 @@ fn slice() -> impl Strategy<Value = Value> {
     })
 }
 
+fn labels() -> impl Strategy<Value = Value> {
+    let some = select(vec![json!({"app": "web"}), json!({"app": "web", "tier": "x"}), json!({"app": "api"})]);
+    prop_oneof![3 => Just(json!({})), 2 => some]
+}
+
+/// Annotations of an Ingress about who may use it.
+fn annotations() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        8 => Just(json!({})),
+        3 => select(POLICIES).prop_map(|name| json!({"penstock.dev/access-policy": name})),
+        1 => Just(json!({"penstock.dev/access-policy": "Not A Name"})),
+        1 => Just(json!({"nginx.ingress.kubernetes.io/auth-url": "http://auth.a/check"})),
+        1 => Just(json!({"penstock.dev/auth-url": "https://$host/check"})),
+        1 => Just(json!({"nginx.ingress.kubernetes.io/auth-snippet": "x"})),
+    ]
+}
+
+fn provider() -> impl Strategy<Value = Value> {
+    let value = (select(SECRETS), select(&["client", "tls.crt"][..]));
+    let authorities = prop::option::weighted(0.3, select(SECRETS));
+    let issuer = select(&["https://id.x.com", "https://id2.x.com", "http://id.x.com"][..]);
+    (value, authorities, issuer).prop_map(|((name, key), authorities, issuer)| {
+        let authorities = authorities.map(|name| json!({"name": name, "key": "tls.crt"}));
+        json!({
+            "metadata": {},
+            "spec": {
+                "issuer": issuer,
+                "clientID": "c",
+                "clientSecret": {"name": name, "key": key},
+                "certificateAuthorities": authorities,
+            },
+        })
+    })
+}
+
+fn policy() -> impl Strategy<Value = Value> {
+    let targets = select(vec![
+        json!({}),
+        json!({"ingresses": ["i1"]}),
+        json!({"ingresses": ["i2", "i3"]}),
+        json!({"matchLabels": {"app": "web"}}),
+        json!({"matchLabels": {"tier": "x", "app": "web"}}),
+        json!({"ingresses": ["i1"], "matchLabels": {"app": "api"}}),
+    ]);
+    let allow = select(vec![json!([{"authenticated": true}]), json!([{"groups": ["a"]}]), json!([])]);
+    let odd =
+        select(vec![json!({}), json!({}), json!({"unknown": 1}), json!({"targets": {"ingress": "i1"}})]);
+    (targets, allow, select(PROVIDERS), odd).prop_map(|(targets, allow, provider, odd)| {
+        let mut spec = json!({"targets": targets, "provider": provider, "allow": allow});
+        for (name, value) in odd.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        json!({"metadata": {}, "spec": spec})
+    })
+}
+
 fn secret() -> impl Strategy<Value = Value> {
     let good = ["self:a.x.com,*.x.com", "self:b.x.com"];
     let pairs = vec![
@@ -258,7 +326,7 @@ fn secret() -> impl Strategy<Value = Value> {
         json!({
             "metadata": {},
             "type": "kubernetes.io/tls",
-            "stringData": {"tls.crt": format!("cert:{certificate}"), "tls.key": format!("key:{key}")},
+            "stringData": {"tls.crt": format!("cert:{certificate}"), "tls.key": format!("key:{key}"), "client": key},
         })
     })
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::known::Known;
 use super::pending::Pending;
 use super::problem::Broken;
-use super::resource::Resource;
+use super::resource::{Need, Resource};
 use super::secrets::Secrets;
 use super::state::SourceState;
 use super::watch::Event;
@@ -65,7 +65,9 @@ impl Feed {
     /// keep the others waiting when it is refused.
     pub(super) fn is_answered(&self) -> bool {
         let is_refused = || self.broken.as_ref().is_some_and(|broken| broken.failure.code().is_some());
-        self.is_complete() || self.resource.metadata_only || (!self.resource.required && is_refused())
+        self.is_complete()
+            || self.resource.metadata_only
+            || (self.resource.need == Need::Optional && is_refused())
     }
 
     /// Takes an event over. Returns whether what is wrong may have changed.
@@ -87,7 +89,7 @@ impl Feed {
                 if self.progress == Progress::Untried {
                     self.progress = Progress::Tried;
                 }
-                if failure.code() == Some(404) && !self.resource.required {
+                if failure.code() == Some(404) && self.resource.may_be_absent() {
                     self.be_absent(pending);
                 }
                 self.broken = Some(Broken { verb, failure });

@@ -40,7 +40,7 @@ pub(super) fn of_watch(
 ) -> SourceProblem {
     let Broken { verb, failure } = broken;
     let name = (resource.name)();
-    if failure.code() == Some(404) && !resource.required {
+    if failure.code() == Some(404) && resource.may_be_absent() {
         let message =
             format!("{name} does not exist: install its CustomResourceDefinition, which is looked for again");
         return problem(url, Severity::Warning, message);

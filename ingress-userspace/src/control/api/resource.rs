@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use ingress_core::access_policy::AccessPolicy;
+use ingress_core::identity_provider::IdentityProvider;
 use ingress_core::objects::{Kind, NamespacedName, Object};
 use ingress_core::proxy_class::ProxyClass;
 use ingress_core::trim::Trim;
@@ -36,14 +38,25 @@ macro_rules! watched {
     )*};
 }
 
-watched!(Ingress IngressClass Service EndpointSlice ProxyClass);
+watched!(Ingress IngressClass Service EndpointSlice ProxyClass IdentityProvider AccessPolicy);
+
+/// Whether Penstock can be ready without a kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It has to be listed.
+    Always,
+    /// It has to be listed, unless there is no such kind: its CRD may be installed later.
+    IfDefined,
+    /// It may be absent, and it may be refused.
+    Optional,
+}
 
 /// A kind as the watch of it needs to know it.
 #[derive(Clone, Copy)]
 pub(super) struct Resource {
     pub(super) kind: Kind,
-    /// Whether Penstock can be ready without it. Those that are not required may be absent: their CRD may be installed later.
-    pub(super) required: bool,
+    /// Whether Penstock can be ready without it.
+    pub(super) need: Need,
     pub(super) namespaced: bool,
     /// Whether only who the objects are is asked for.
     pub(super) metadata_only: bool,
@@ -55,10 +68,18 @@ pub(super) struct Resource {
 }
 
 impl Resource {
+    /// Whether there may be no such kind.
+    pub(super) fn may_be_absent(&self) -> bool {
+        self.need != Need::Always
+    }
+
     /// All that are watched.
-    pub(super) fn all() -> [Self; 6] {
+    pub(super) fn all() -> [Self; 8] {
         [
-            Self { required: false, ..Self::of::<ProxyClass>(false) },
+            Self { need: Need::Optional, ..Self::of::<ProxyClass>(false) },
+            // Who may use a route has to be known before it is served: if it may not be read, nothing is.
+            Self { need: Need::IfDefined, ..Self::of::<AccessPolicy>(true) },
+            Self { need: Need::IfDefined, ..Self::of::<IdentityProvider>(true) },
             Self::of::<IngressClass>(false),
             Self::of::<Ingress>(true),
             Self::of::<Service>(true),
@@ -71,7 +92,7 @@ impl Resource {
     fn secrets() -> Self {
         Self {
             kind: Kind::Secret,
-            required: false,
+            need: Need::Optional,
             namespaced: true,
             metadata_only: true,
             path: |namespace| Secret::url_path(&(), namespace),
@@ -83,7 +104,7 @@ impl Resource {
     const fn of<K: Watched>(namespaced: bool) -> Self {
         Self {
             kind: K::KIND,
-            required: true,
+            need: Need::Always,
             namespaced,
             metadata_only: false,
             path: |namespace| K::url_path(&(), namespace),

@@ -5,8 +5,8 @@
 //! metadata watch ────┴─► queue ─► GET, 16 at once ─► Upsert, Delete or Withheld
 //! ```
 //!
-//! The watch only says when to ask; what is asked is never older than what the watch has shown. Of a Secret its type and two
-//! values are taken, and given away: nothing of them is kept here.
+//! The watch only says when to ask; what is asked is never older than what the watch has shown. Of a Secret its type and the
+//! values that are needed are taken, and given away: nothing of them is kept here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -69,6 +69,8 @@ struct Entry {
     owed: bool,
     /// Whether the list that is under way has shown it.
     listed: bool,
+    /// The keys under which values are needed, beside those of a certificate.
+    keys: Arc<[Box<str>]>,
 }
 
 /// The number of the request, the Secret, and what came of it.
@@ -116,6 +118,7 @@ impl Secrets {
                 self.owed -= 1;
             }
         }
+        let mut keys = demand.keys;
         for name in demand.added {
             let new = Entry {
                 told: Told::Nothing,
@@ -124,8 +127,10 @@ impl Secrets {
                 dirty: false,
                 owed: false,
                 listed: false,
+                keys: Arc::default(),
             };
             let entry = self.entries.entry(name.clone()).or_insert(new);
+            entry.keys = keys.remove(&name).unwrap_or_default().into();
             if !std::mem::replace(&mut entry.owed, true) {
                 self.owed += 1;
             }
@@ -238,9 +243,9 @@ impl Secrets {
             self.requests += 1;
             let number = self.requests;
             (entry.asked, entry.dirty) = (Asked::Sent(number), false);
-            let client = self.client.clone();
+            let (client, keys) = (self.client.clone(), Arc::clone(&entry.keys));
             self.sent.push(Box::pin(async move {
-                let answer = get(&client, &name).await;
+                let answer = get(&client, &name, &keys).await;
                 (number, name, answer)
             }));
         }

@@ -122,6 +122,9 @@ fn equal(a: &Object, b: &Object) -> bool {
         (Object::Service(a), Object::Service(b)) => Arc::ptr_eq(a, b) || a == b,
         (Object::EndpointSlice(a), Object::EndpointSlice(b)) => Arc::ptr_eq(a, b) || a == b,
         (Object::Secret(a), Object::Secret(b)) => Arc::ptr_eq(a, b) || a == b,
+        (Object::ProxyClass(a), Object::ProxyClass(b)) => Arc::ptr_eq(a, b) || a == b,
+        (Object::IdentityProvider(a), Object::IdentityProvider(b)) => Arc::ptr_eq(a, b) || a == b,
+        (Object::AccessPolicy(a), Object::AccessPolicy(b)) => Arc::ptr_eq(a, b) || a == b,
         _ => false,
     }
 }

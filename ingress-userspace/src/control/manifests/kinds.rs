@@ -1,7 +1,7 @@
 //! Which kinds Penstock reads, which it passes over, and which it has never heard of.
 
+use ingress_core::custom;
 use ingress_core::objects::Kind;
-use ingress_core::proxy_class;
 
 use crate::text::plain;
 
@@ -18,14 +18,16 @@ pub(super) enum Reading {
     Unknown(String),
 }
 
-const WATCHED: [(Kind, &str, &[&str]); 6] = [
+const WATCHED: [(Kind, &str, &[&str]); 8] = [
     // Kind, the version that is read, the groups that the kind was or is in.
     (Kind::Ingress, "networking.k8s.io/v1", &["networking.k8s.io", "extensions"]),
     (Kind::IngressClass, "networking.k8s.io/v1", &["networking.k8s.io"]),
     (Kind::Service, "v1", &[""]),
     (Kind::EndpointSlice, "discovery.k8s.io/v1", &["discovery.k8s.io"]),
     (Kind::Secret, "v1", &[""]),
-    (Kind::ProxyClass, proxy_class::API_VERSION, &[proxy_class::GROUP]),
+    (Kind::ProxyClass, custom::API_VERSION, &[custom::GROUP]),
+    (Kind::IdentityProvider, custom::API_VERSION, &[custom::GROUP]),
+    (Kind::AccessPolicy, custom::API_VERSION, &[custom::GROUP]),
 ];
 
 /// The kinds of Kubernetes 1.37 that are commonly in manifests, besides those that are read.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ingress_core::custom::{Custom, CustomSpec};
 use ingress_core::objects::{Kind, NamespacedName, Object, ObjectKey, is_label, is_subdomain};
 use ingress_core::proxy_class::{ProxyClass, WrittenSpec};
 use ingress_core::report::Severity;
@@ -123,6 +124,8 @@ fn typed_object(key: &ObjectKey, value: &Value, flaws: &mut Vec<Flaw>) -> Result
         Kind::EndpointSlice => Object::EndpointSlice(complete(key, value, flaws)?),
         Kind::Secret => Object::Secret(secret(key, value)?),
         Kind::ProxyClass => Object::ProxyClass(proxy_class(key, value, flaws)?),
+        Kind::IdentityProvider => Object::IdentityProvider(guarding(key, value, flaws)?),
+        Kind::AccessPolicy => Object::AccessPolicy(guarding(key, value, flaws)?),
     })
 }
 
@@ -260,6 +263,22 @@ fn proxy_class(key: &ObjectKey, value: &Value, flaws: &mut Vec<Flaw>) -> Result<
     let Some(first) = found.next() else { return Ok(object) };
     flaws.extend(found);
     Err(first)
+}
+
+/// Types an object that guards routes. Unlike others it is given also if it is not valid: translation denies by it and says why, and
+/// without it the routes would be open.
+fn guarding<S: CustomSpec>(
+    key: &ObjectKey,
+    value: &Value,
+    flaws: &mut Vec<Flaw>,
+) -> Result<Arc<Custom<S>>, Flaw> {
+    let known = flaws.len();
+    let object: Arc<Custom<S>> = complete(key, value, flaws)?;
+    if object.spec.read().is_err() {
+        // What is unknown is among what cannot be read.
+        flaws.truncate(known);
+    }
+    Ok(object)
 }
 
 /// Base64 in a block scalar has line ends, which the API server's decoder skips.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingress_core::custom;
 use ingress_core::objects::{Kind, ObjectKey};
-use ingress_core::proxy_class;
 use ingress_core::report::{Finding, Severity};
 use sha2::{Digest as _, Sha256};
 
@@ -137,7 +137,7 @@ pub(super) fn api_version(kind: Kind) -> &'static str {
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
         Kind::Service | Kind::Secret => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::ProxyClass => proxy_class::API_VERSION,
+        Kind::ProxyClass | Kind::IdentityProvider | Kind::AccessPolicy => custom::API_VERSION,
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use ingress_core::access_policy::AccessPolicySpec;
+use ingress_core::custom::{ACCEPTED, CustomSpec as _};
+use ingress_core::identity_provider::IdentityProviderSpec;
 use ingress_core::objects::Kind;
-use ingress_core::proxy_class;
+use ingress_core::settings::SettingsSpec;
 use k8s_openapi::api::networking::v1::{Ingress, IngressStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -57,7 +60,7 @@ impl IngressShell {
 pub(super) fn condition_held(object: &DynamicObject, manager: &str) -> Held {
     let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
     let mut read = conditions.into_iter().flatten().filter_map(|one| Condition::deserialize(one).ok());
-    let condition = read.find(|condition| condition.type_ == proxy_class::ACCEPTED).map(Box::new);
+    let condition = read.find(|condition| condition.type_ == ACCEPTED).map(Box::new);
     held(&object.metadata, manager, HeldStatus::Condition(condition))
 }
 
@@ -82,7 +85,9 @@ pub(super) fn api_resource(kind: Kind) -> (ApiResource, Permission) {
         Kind::Service => ("services", "services/status"),
         Kind::EndpointSlice => ("endpointslices", "endpointslices/status"),
         Kind::Secret => ("secrets", "secrets/status"),
-        Kind::ProxyClass => (proxy_class::PLURAL, "proxyclasses/status"),
+        Kind::ProxyClass => (SettingsSpec::PLURAL, "proxyclasses/status"),
+        Kind::IdentityProvider => (IdentityProviderSpec::PLURAL, "identityproviders/status"),
+        Kind::AccessPolicy => (AccessPolicySpec::PLURAL, "accesspolicies/status"),
     };
     let resource =
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.as_str()), plural);

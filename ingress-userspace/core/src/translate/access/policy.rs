@@ -1,0 +1,127 @@
+//! From an AccessPolicy and its provider to what is enforced.
+
+use std::sync::Arc;
+
+use super::provider::ProviderState;
+use super::targets::TargetSet;
+use crate::access_policy::{AccessPolicy, AccessPolicySpec};
+use crate::auth::cookie::Reach;
+use crate::custom::in_spec;
+use crate::objects::NamespacedName;
+use crate::report::Finding;
+use crate::settings::Violation;
+use crate::table::{Access, Pages};
+use crate::translate::names::shown;
+use crate::translate::reason;
+
+/// What a policy that cannot be used means.
+const THEN: &str = "the requests of its Ingresses are answered 503";
+
+/// One AccessPolicy.
+#[derive(Default)]
+pub(super) struct PolicyState {
+    pub(super) targets: TargetSet,
+    /// The provider that it names.
+    pub(super) provider: Option<NamespacedName>,
+    /// What is wrong with it.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl PolicyState {
+    /// The Ingresses that it names, as they are written.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.targets.written.iter().map(|name| &**name)
+    }
+}
+
+/// The provider that a policy names, in its own namespace.
+pub(super) fn provider_of(name: &NamespacedName, object: &AccessPolicy) -> Option<NamespacedName> {
+    let provider = object.spec.read().ok()?.provider.as_deref()?;
+    Some(NamespacedName::new(Arc::clone(&name.namespace), provider))
+}
+
+/// What is enforced, and what is wrong with the policy if it denies.
+pub(super) fn build(
+    name: &NamespacedName,
+    object: &AccessPolicy,
+    provider: Option<&ProviderState>,
+) -> (Access, Vec<Finding>) {
+    match resolve(name, object, provider) {
+        Ok(access) => (access, Vec::new()),
+        Err(mut findings) => {
+            let field = |finding: &Finding| format!("{}: {}", finding.field, finding.message);
+            let why = findings.first().map_or_else(|| "it cannot be used".to_owned(), field);
+            for finding in &mut findings {
+                finding.message = format!("{}; {THEN}", finding.message);
+            }
+            (Access::denied(name, false, Some(why.into())), findings)
+        }
+    }
+}
+
+/// What is enforced for a policy that does not exist.
+pub(super) fn missing(name: &NamespacedName) -> Access {
+    Access::denied(name, false, Some("it does not exist".into()))
+}
+
+fn resolve(
+    name: &NamespacedName,
+    object: &AccessPolicy,
+    provider: Option<&ProviderState>,
+) -> Result<Access, Vec<Finding>> {
+    let spec = object.spec.read().map_err(|violation| vec![invalid(violation.clone())])?;
+    let issuer = provider.and_then(|state| state.provider.as_ref()).map(|provider| provider.issuer.clone());
+    let policy = spec
+        .compile(issuer.as_deref().unwrap_or_default())
+        .map_err(|violations| violations.into_iter().map(invalid).collect::<Vec<_>>())?;
+    let provider = match (&spec.provider, provider) {
+        (None, _) => None,
+        (Some(written), state) => Some(usable(written, state).map_err(|finding| vec![finding])?),
+    };
+    let access = Access::denied(name, false, None);
+    Ok(Access {
+        policy,
+        unauthenticated: spec.unauthenticated(),
+        reach: reach(spec),
+        wanted: spec.wanted_claims().into_iter().cloned().collect(),
+        audiences: spec
+            .bearer
+            .iter()
+            .flat_map(|bearer| &bearer.audiences)
+            .map(|text| text.as_str().into())
+            .collect(),
+        refresh_after: spec.refresh_after(),
+        provider,
+        external: spec.external(),
+        pages: Pages {
+            title: spec.pages.title.as_deref().map(Box::from),
+            help: spec.pages.help.as_deref().map(Box::from),
+        },
+        ..access
+    })
+}
+
+fn reach(spec: &AccessPolicySpec) -> Reach {
+    spec.session.domain.as_deref().map_or(Reach::Host, |domain| Reach::Domain(domain.into()))
+}
+
+fn usable(written: &str, state: Option<&ProviderState>) -> Result<Arc<crate::table::Provider>, Finding> {
+    let field = "spec.provider";
+    match state {
+        None => {
+            let message = format!("IdentityProvider {} does not exist", shown(written));
+            Err(Finding::refused(reason::IDENTITY_PROVIDER_NOT_FOUND, field, message))
+        }
+        Some(ProviderState { provider: Some(provider), .. }) => Ok(Arc::clone(provider)),
+        Some(_) => {
+            let message =
+                format!("IdentityProvider {} cannot be used, as its own report says", shown(written));
+            Err(Finding::refused(reason::IDENTITY_PROVIDER_UNAVAILABLE, field, message))
+        }
+    }
+}
+
+fn invalid(violation: Violation) -> Finding {
+    let Violation { field, message } = in_spec(violation);
+    Finding::refused(reason::ACCESS_POLICY_INVALID, field, message)
+}
