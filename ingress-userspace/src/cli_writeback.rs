@@ -53,15 +53,10 @@ fn service_name(text: &str) -> Result<NamespacedName, String> {
 }
 
 impl WritebackFlags {
-    /// Penstock's own namespace. `own_namespace` is what the client's configuration says.
-    pub fn namespace(&self, own_namespace: &str) -> String {
-        self.pod_namespace.clone().unwrap_or_else(|| own_namespace.to_owned())
-    }
-
     /// The settings that follow. `own_namespace` is what the client's configuration says, `namespaces` are those that
     /// are watched.
     pub fn settings(&self, own_namespace: &str, controller: &str, namespaces: Vec<String>) -> Settings {
-        let namespace = self.namespace(own_namespace);
+        let namespace = self.pod_namespace.clone().unwrap_or_else(|| own_namespace.to_owned());
         let addresses = match (&self.publish_service, &*self.publish_address, &self.pod_selector) {
             (Some(service), ..) => AddressSource::Service(service.clone()),
             (None, [_, ..], _) => AddressSource::Fixed(self.publish_address.clone()),

@@ -91,10 +91,10 @@ async fn serve(
         accelerations,
         sessions: source.sessions(),
     });
-    let sharing = source.share_sessions(arguments, &shared);
     let writeback = source.writeback(arguments, &config, &shared);
+    let own_namespace = arguments.writeback.pod_namespace.clone();
     let translator = Translator::new(config.options.clone(), key_provider());
-    let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared)));
+    let control = tokio::spawn(control_loop(source, translator, Arc::clone(&shared), own_namespace));
     let mut admin = Admin::new(&mut listeners, &shared)?;
     // Before the first table every answer would be 404: clients wait in the listeners' queues instead.
     let mut batches = shared.published.batches();
@@ -131,9 +131,6 @@ async fn serve(
     };
     workers.stop(limit, &mut signals).await;
     control.abort();
-    if let Some(sharing) = sharing {
-        sharing.abort();
-    }
     if let Some(writing) = writing {
         // It began to end when the drain began, and has bounds of its own.
         let _ = writing.await;
@@ -246,18 +243,6 @@ impl Source {
         })
     }
 
-    /// Keeps the state of sessions in step with that of the other replicas, also while what is open here goes on.
-    fn share_sessions(&self, arguments: &Serve, shared: &Shared) -> Option<tokio::task::JoinHandle<()>> {
-        let Self::Api(server, _) = self else { return None };
-        let state = session_state::Shared {
-            server: server.clone(),
-            namespace: arguments.writeback.namespace(server.client.default_namespace()),
-            state: Arc::clone(&shared.sessions),
-            clock: Arc::clone(&shared.clock),
-        };
-        Some(tokio::spawn(state.run(stopped(shared.phase.clone()))))
-    }
-
     /// What writes back, if there is something to write to.
     fn writeback(&self, arguments: &Serve, config: &Config, shared: &Shared) -> Option<Writeback> {
         let Self::Api(server, _) = self else { return None };
@@ -293,13 +278,24 @@ async fn stopped(mut phase: watch::Receiver<Phase>) {
 }
 
 /// The control plane's part, until the process drains for good.
-async fn control_loop(source: Source, translator: Translator, shared: Arc<Shared>) {
+async fn control_loop(
+    source: Source,
+    translator: Translator,
+    shared: Arc<Shared>,
+    own_namespace: Option<String>,
+) {
     match source {
         Source::Directory(directory) => control(ManifestDirectory::new(directory), translator, &shared).await,
-        Source::Api(_, api) => {
+        Source::Api(server, api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));
-            control(*api, translator, &shared).await;
+            let sharing = session_state::Sharing {
+                namespace: own_namespace.unwrap_or_else(|| server.client.default_namespace().to_owned()),
+                server,
+                state: Arc::clone(&shared.sessions),
+                clock: Arc::clone(&shared.clock),
+            };
+            tokio::join!(control(*api, translator, &shared), sharing.run(stopped(shared.phase.clone())));
         }
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 
 use super::object::Named;
-use super::{Shared, unix};
+use super::{Sharing, unix};
 use crate::auth::SessionState;
 use crate::control::api::rest::Failure;
 use crate::sys::clock::Clock;
@@ -23,14 +23,14 @@ const INTERVAL: Duration = Duration::from_mins(10);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Reads the keys whenever they change.
-pub(super) async fn follow(shared: &Shared) {
-    let secret = Named::new(&shared.server.client, &shared.namespace, SECRET_NAME);
+pub(super) async fn follow(sharing: &Sharing) {
+    let secret = Named::new(&sharing.server.client, &sharing.namespace, SECRET_NAME);
     let mut changes = secret.changes::<Secret>();
     let mut told = Told::default();
     loop {
         match read(&secret).await {
             Ok(Some(ring)) => {
-                shared.state.keys.replace(Some(ring));
+                sharing.state.keys.replace(Some(ring));
                 told.over(&secret);
             }
             // The holder of the Lease makes it in a moment. What is sealed already stays good until it has.

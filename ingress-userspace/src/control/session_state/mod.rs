@@ -25,7 +25,7 @@ use crate::sys::clock::Clock;
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "penstock");
 
 /// Keeps the state of this replica in step with that of the others.
-pub struct Shared {
+pub struct Sharing {
     /// The API server.
     pub server: ApiServer,
     /// Penstock's own namespace.
@@ -36,7 +36,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
 }
 
-impl Shared {
+impl Sharing {
     /// Follows both objects until `stop` ends.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let keys = keys::follow(&self);

@@ -8,7 +8,7 @@ use ingress_core::auth::revocation::Revocations;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::object::Named;
-use super::{Shared, unix};
+use super::{Sharing, unix};
 use crate::auth::revocations::CAPACITY;
 use crate::control::api::rest::Failure;
 
@@ -20,12 +20,12 @@ const ENTRY: &str = "revocations";
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads what others have revoked, and tells what was revoked here, for ever.
-pub(super) async fn exchange(shared: &Shared) {
-    let object = Named::new(&shared.server.client, &shared.namespace, NAME);
+pub(super) async fn exchange(sharing: &Sharing) {
+    let object = Named::new(&sharing.server.client, &sharing.namespace, NAME);
     let mut changes = object.changes::<ConfigMap>();
     let mut told = None;
     loop {
-        let failed = match step(shared, &object).await {
+        let failed = match step(sharing, &object).await {
             Ok(()) => {
                 if told.take().is_some() {
                     tracing::info!("{} is shared again", object.title::<ConfigMap>());
@@ -40,15 +40,15 @@ pub(super) async fn exchange(shared: &Shared) {
         tokio::select! {
             () = tokio::time::sleep(AGAIN), if failed => {}
             change = changes.next() => if change.is_none() { return },
-            () = shared.state.revocations.wait_new() => {}
+            () = sharing.state.revocations.wait_new() => {}
         }
     }
 }
 
 /// Takes over what the object says, and adds to it what it does not.
-async fn step(shared: &Shared, object: &Named) -> Result<(), String> {
-    let list = &shared.state.revocations;
-    let now = unix(&*shared.clock);
+async fn step(sharing: &Sharing, object: &Named) -> Result<(), String> {
+    let list = &sharing.state.revocations;
+    let now = unix(&*sharing.clock);
     // What is taken here is in the list as well: nothing is lost if the object cannot be written, and all of it is told next time.
     list.take_new();
     loop {
@@ -58,7 +58,7 @@ async fn step(shared: &Shared, object: &Named) -> Result<(), String> {
         theirs.merge_text(text.map_or("", String::as_str)).map_err(unreadable)?;
         theirs.expire(now);
         list.merge(&theirs, now);
-        shared.state.set_revocations_known();
+        sharing.state.set_revocations_known();
         let mut ours = Revocations::clone(&list.current());
         ours.expire(now);
         if ours.is_covered_by(&theirs) {
