@@ -52,6 +52,7 @@ fn fuzz_request(data: &[u8], step: usize, trusted: bool) {
         local_port: 443,
         request_id: "id",
         protected: None,
+    hides_authorization: false,
         identity: b"",
     };
     let mut first = Vec::new();

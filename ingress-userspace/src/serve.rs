@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminServer};
 use crate::app::text;
-use crate::auth::SessionState;
+use crate::auth::{Auth, SessionState};
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
@@ -79,6 +79,7 @@ async fn serve(
     let addresses = Addresses { http: &arguments.http, https: &arguments.https, admin: &arguments.admin };
     let name = Name::new(arguments.instance.as_deref(), &addresses.of_clients());
     let (succession, inherited) = approach(name.as_ref()).await;
+    let auth = source.auth(&metrics)?;
     let mut listeners = ListenerSet::new(&addresses, workers, inherited)?;
     let shared = Arc::new(Shared {
         handshakes,
@@ -89,7 +90,7 @@ async fn serve(
         phase,
         https_port: listeners.https_port,
         accelerations,
-        sessions: source.sessions(),
+        auth,
     });
     let writeback = source.writeback(arguments, &config, &shared);
     let own_namespace = arguments.writeback.pod_namespace.clone();
@@ -135,7 +136,12 @@ async fn serve(
         // It began to end when the drain began, and has bounds of its own.
         let _ = writing.await;
     }
-    if handed_over && is_restarted_when_it_ends() {
+    if handed_over { stay_if_restarted(&mut signals).await } else { Ok(()) }
+}
+
+/// Where this process would be started again when it ends, it stays until it is told to.
+async fn stay_if_restarted(signals: &mut Signals) -> Result<(), String> {
+    if is_restarted_when_it_ends() {
         tracing::info!(
             "a successor serves: this process waits to be told to end, because it would be started again"
         );
@@ -235,12 +241,15 @@ impl Source {
         Ok(Self::Api(server, Box::new(source)))
     }
 
-    /// The state of sessions: in a cluster, what all replicas share, once it was read.
-    fn sessions(&self) -> Arc<SessionState> {
-        Arc::new(match self {
+    /// Single sign-on; in a cluster, sessions count when what all replicas share was read.
+    fn auth(&self, metrics: &Metrics) -> Result<Arc<Auth>, String> {
+        let sessions = match self {
             Self::Directory(_) => SessionState::alone(),
             Self::Api(..) => SessionState::default(),
-        })
+        };
+        let auth = Arc::new(Auth::start(Arc::new(sessions)).map_err(text)?);
+        metrics.observe_auth(&auth);
+        Ok(auth)
     }
 
     /// What writes back, if there is something to write to.
@@ -252,7 +261,7 @@ impl Source {
         let counters = Arc::new(WritebackCounters::default());
         shared.metrics.observe_writeback(&counters);
         let settings = arguments.writeback.settings(own, controller, namespaces);
-        let (state, clock) = (Arc::clone(&shared.sessions), Arc::clone(&shared.clock));
+        let (state, clock) = (Arc::clone(&shared.auth.sessions), Arc::clone(&shared.clock));
         let keeper = KeyKeeper::new(server.client.clone(), settings.namespace.clone(), state, clock);
         Some(Writeback {
             server: server.clone(),
@@ -292,7 +301,7 @@ async fn control_loop(
             let sharing = session_state::Sharing {
                 namespace: own_namespace.unwrap_or_else(|| server.client.default_namespace().to_owned()),
                 server,
-                state: Arc::clone(&shared.sessions),
+                state: Arc::clone(&shared.auth.sessions),
                 clock: Arc::clone(&shared.clock),
             };
             tokio::join!(control(*api, translator, &shared), sharing.run(stopped(shared.phase.clone())));

@@ -13,7 +13,7 @@ use crate::sys::rng;
 
 /// The keys of a time. It is in no log, not even by mistake (law 6).
 pub struct Ring {
-    ring: KeyRing,
+    held: KeyRing,
     keys: Vec<SealingKey>,
     /// By what subjects become pseudonyms: it follows from the oldest key, so that they stay the same while that opens.
     pseudonyms: hmac::Key,
@@ -32,7 +32,7 @@ impl Ring {
         let oldest = ring.keys().first().map_or([0; 32], |key| key.bytes);
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &oldest), b"penstock pseudonyms");
         let pseudonyms = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        Self { ring, keys, pseudonyms }
+        Self { held: ring, keys, pseudonyms }
     }
 
     /// One new key, which no other process knows.
@@ -42,7 +42,7 @@ impl Ring {
 
     /// Seals a message by the key whose time it is.
     pub fn seal(&self, message: &[u8], associated: &[u8], now: i64) -> Option<String> {
-        let id = self.ring.sealing(now).id;
+        let id = self.held.sealing(now).id;
         self.keys.iter().find(|key| key.id() == id)?.seal(message, associated)
     }
 

@@ -1,11 +1,30 @@
 //! Single sign-on: the I/O around what `ingress_core::auth` decides.
+//!
+//! ```text
+//! request ─► authenticator ─┬─► backend, with identity fields      keys, revocations ◄─ other replicas
+//!            │ local: opened │
+//!            │ sessions      ├─► refusal: page, problem, gRPC status
+//!            ▼               └─► wait for provider or external service
+//! endpoints: sign-in ─► provider ─► callback ─► session (a sealed cookie)
+//! ```
 
+pub(crate) mod authenticator;
 pub mod client;
+pub(crate) mod counters;
+pub mod endpoints;
+pub(crate) mod external;
 pub mod keys;
+pub(crate) mod local;
+mod logout_tokens;
+mod pages;
 pub mod provider;
+pub(crate) mod refusal;
+pub(crate) mod reply;
 pub mod revocations;
 pub mod runtime;
 pub mod seal;
+pub mod shared;
 pub mod state;
 
+pub use shared::Auth;
 pub use state::SessionState;

@@ -72,7 +72,9 @@ impl RevocationList {
         self.current.rcu(|current| {
             let mut revocations = Revocations::clone(current);
             revocations.expire(now);
-            new.iter().for_each(|(target, revocation)| revocations.add(*target, *revocation));
+            for (target, revocation) in &new {
+                revocations.add(*target, *revocation);
+            }
             revocations
         });
     }

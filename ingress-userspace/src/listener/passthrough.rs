@@ -238,6 +238,7 @@ impl Passing {
             error_class: error,
             protocol: "TLS",
             retries: tally.retries,
+            subject: None,
             logged: self.class.settings.access_log.enabled,
         });
     }

@@ -57,6 +57,7 @@ pub fn emit(record: &RequestRecord<'_>) {
         tls_version = record.tls_version,
         tls_suite = record.tls_suite,
         error = record.error_class,
+        subject = record.subject,
         request_id = record.request_id,
     );
 }

@@ -49,6 +49,8 @@ pub struct RequestRecord<'a> {
     pub protocol: &'static str,
     /// Attempts on further endpoints.
     pub retries: u32,
+    /// Who has asked, by a pseudonym.
+    pub subject: Option<&'a str>,
     /// Whether it is in the access log.
     pub logged: bool,
 }

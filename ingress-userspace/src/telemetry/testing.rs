@@ -36,6 +36,7 @@ pub(crate) fn record() -> RequestRecord<'static> {
         error_class: None,
         protocol: "HTTP/1.1",
         retries: 0,
+        subject: None,
         logged: true,
     }
 }

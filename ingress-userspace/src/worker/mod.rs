@@ -2,6 +2,7 @@
 //! path takes a lock that another worker can hold.
 
 mod class;
+mod sessions;
 pub mod timers;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +19,9 @@ use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-use crate::auth::SessionState;
+use crate::auth::Auth;
+use crate::auth::authenticator::Lasting;
+use crate::auth::local::WorkerAuth;
 use crate::bpf::Joints;
 use crate::control::Published;
 use crate::kernel::{Acceleration, Accelerations};
@@ -32,7 +35,8 @@ use crate::tls::{self, Handshakes, TlsError};
 use crate::upstream::{UpstreamStats, Upstreams};
 pub use class::ClassState;
 use class::ClassStates;
-use timers::{SWEEP_INTERVAL, Timers};
+use sessions::LastingTunnels;
+use timers::{SWEEP_INTERVAL, Timer, Timers};
 
 /// How often it is looked whether the last connections have stopped, and how many times.
 const STOP_INTERVAL: Duration = Duration::from_millis(10);
@@ -56,8 +60,8 @@ pub struct Shared {
     pub https_port: Option<u16>,
     /// What the kernel has been proven to do.
     pub accelerations: Arc<Accelerations>,
-    /// Keys and revocations of sessions.
-    pub sessions: Arc<SessionState>,
+    /// Single sign-on.
+    pub auth: Arc<Auth>,
 }
 
 /// The state of one worker; it never leaves its thread.
@@ -77,6 +81,9 @@ pub struct Worker {
     /// Whether connections without a request may go on waiting for one although the worker drains: a successor serves, and
     /// nobody waits for this process to end.
     pub unhurried: Cell<bool>,
+    /// Policies and sessions.
+    pub(crate) auth: WorkerAuth,
+    sessions: LastingTunnels,
     classes: ClassStates,
     /// How handshakes are done, by the policy that they have to fulfil.
     tls: RefCell<HashMap<TlsPolicy, Arc<ServerConfig>, foldhash::fast::RandomState>>,
@@ -102,6 +109,8 @@ impl Worker {
             request_ids: RequestIds::new(id),
             draining: Cell::new(false),
             unhurried: Cell::new(false),
+            auth: WorkerAuth::default(),
+            sessions: LastingTunnels::default(),
             classes: ClassStates::default(),
             tls: RefCell::default(),
             connections: Cell::new(0),
@@ -134,6 +143,7 @@ impl Worker {
 
     /// Forgets what a table has no use for.
     fn retain(&self, table: &RoutingTable) {
+        self.auth.retain(table);
         self.upstreams.retain(table.backends().map(|(_, backend)| &**backend));
         let in_use =
             |policy: &TlsPolicy| table.classes().any(|(_, class)| class.settings.tls.policy() == *policy);
@@ -149,6 +159,18 @@ impl Worker {
             splice_from: splice.then_some(kernel.thresholds().splice_body),
             sockmap: if sockmap { Joints::of_process().ok() } else { None },
         }
+    }
+
+    /// Wall-clock time in Unix seconds.
+    pub fn unix(&self) -> i64 {
+        i64::try_from(self.shared.clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Lets a tunnel end with the session that it was opened by.
+    pub(crate) fn end_with(&self, timer: &Rc<Timer>, session: Lasting) {
+        let left = session.ends_at().saturating_sub(self.unix()).max(0).unsigned_abs();
+        timer.set_total(self.now(), Duration::from_secs(left).max(Duration::from_millis(1)));
+        self.sessions.add(timer, session, &self.shared.auth.sessions.revocations.current());
     }
 
     /// Monotonic time.
@@ -297,6 +319,7 @@ async fn sweep(worker: Rc<Worker>) {
         interval.tick().await;
         let now = worker.now();
         worker.timers.sweep(now);
+        worker.sessions.sweep(&worker.shared.auth.sessions.revocations.current());
         access_log::flush();
         let table = worker.shared.published.table();
         if table.generation() != generation {

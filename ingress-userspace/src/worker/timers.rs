@@ -33,6 +33,8 @@ pub enum Bound {
     Idle,
     /// The backend's response head.
     Response,
+    /// Somebody else who has to be asked whether the request may pass.
+    Authorization,
     /// The whole request.
     Total,
     /// Reading what a client still sends after our last word.
@@ -51,6 +53,7 @@ impl Bound {
             Self::FirstRequest | Self::KeepAlive | Self::Idle => "idle-timeout",
             Self::Head => "head-timeout",
             Self::Response => "response-timeout",
+            Self::Authorization => "authorization-timeout",
             Self::Total => "total-timeout",
             Self::Linger => "linger-timeout",
             Self::Drain => "drain",
@@ -67,7 +70,7 @@ impl Bound {
             Self::Response => Some(limit::RESPONSE),
             Self::Total => Some(limit::TOTAL),
             Self::Stop => Some(limit::DRAIN),
-            Self::FirstRequest | Self::KeepAlive | Self::Linger | Self::Drain => None,
+            Self::Authorization | Self::FirstRequest | Self::KeepAlive | Self::Linger | Self::Drain => None,
         }
     }
 }
@@ -125,6 +128,13 @@ impl Timer {
     pub fn set_total(&self, now: Instant, limit: Duration) {
         self.total.set((!limit.is_zero()).then(|| now + limit));
         self.total_fired.set(false);
+    }
+
+    /// Lets the bound of the whole request be reached now.
+    pub fn end_total(&self) {
+        self.total.set(None);
+        self.total_fired.set(true);
+        self.wake();
     }
 
     /// Ends the connection if it is between requests, and soon if it has not begun one.

@@ -46,6 +46,8 @@ pub struct ForwardContext<'a> {
     pub request_id: &'a str,
     /// Fields that no client may send. `None` is for those who have no table, which holds them.
     pub protected: Option<&'a Protected>,
+    /// Whether the client's `Authorization` is not for the backend.
+    pub hides_authorization: bool,
     /// Whole lines, each with its end, about who is asking. What a client lists in `Connection` does not remove them.
     pub identity: &'a [u8],
 }

@@ -38,7 +38,9 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &F
     write_authority(out, head);
     out.extend_from_slice(b"\r\n");
     for header in head.headers {
-        if forward.protected.is_some_and(|protected| protected.contains(header.name.as_bytes())) {
+        if forward.protected.is_some_and(|protected| protected.contains(header.name.as_bytes()))
+            || (forward.hides_authorization && header.name.eq_ignore_ascii_case("authorization"))
+        {
             continue;
         }
         match classify(header.name.as_bytes()) {

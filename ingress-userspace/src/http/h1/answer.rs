@@ -7,8 +7,10 @@ use ingress_core::http::{BodyLength, RequestHead, Version};
 use super::connection::Connection;
 use super::decide::Decided;
 use super::route::Instead;
+use crate::auth::reply::Reply;
 use crate::http::problem::{self, Problem};
 use crate::telemetry::RequestRecord;
+use crate::telemetry::metrics::Listener;
 
 /// Answers a request here, and returns how many of the bytes after the head were its body. `arrived` of them are there.
 pub(super) fn answer(
@@ -44,11 +46,56 @@ pub(super) fn answer(
             redirect(connection, head, close);
             (connection.class.settings.redirect.status.code(), None)
         }
+        Instead::Reply(reply) => {
+            if let Some(kind) = reply.kind {
+                connection.worker.metrics.problem_response(kind);
+            }
+            write_reply(connection, head, reply, close);
+            (reply.status, reply.kind)
+        }
+        // It is served before it comes here.
+        Instead::Endpoint => (0, None),
     };
-    let record =
-        RequestRecord { status, error_class: class, total: connection.elapsed(), ..connection.record() };
+    let subject = match instead {
+        Instead::Reply(reply) => reply.subject.as_deref(),
+        _ => None,
+    };
+    let record = RequestRecord {
+        status,
+        subject,
+        error_class: class,
+        total: connection.elapsed(),
+        ..connection.record()
+    };
     connection.worker.metrics.finish_request(&record);
     (Decided::Answer { close }, body.unwrap_or_default())
+}
+
+/// The content of an answer to HEAD is left out (RFC 9110 section 9.3.2).
+fn write_reply(connection: &mut Connection, head: &RequestHead<'_>, reply: &Reply, close: bool) {
+    let mut numbers = itoa::Buffer::new();
+    let hsts = connection.class.hsts.as_deref().filter(|_| connection.peer.listening == Listener::Https);
+    let out = &mut connection.output;
+    out.clear();
+    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+    push("HTTP/1.1 ");
+    push(numbers.format(reply.status));
+    push(" ");
+    push(problem::kinds::reason(reply.status));
+    push("\r\n");
+    push(&reply.fields);
+    push("Content-Length: ");
+    push(numbers.format(reply.content.len()));
+    if let Some(hsts) = hsts {
+        push("\r\nStrict-Transport-Security: ");
+        push(hsts);
+    }
+    push("\r\nX-Request-Id: ");
+    push(&connection.names.request_id);
+    push(if close { "\r\nConnection: close\r\n\r\n" } else { "\r\n\r\n" });
+    if head.method != "HEAD" {
+        connection.output.extend_from_slice(&reply.content);
+    }
 }
 
 /// RFC 9110 section 15.4.

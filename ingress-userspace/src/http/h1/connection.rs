@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ingress_core::http::{HeadLimits, HeadScan};
 use ingress_core::table::{ClassId, RoutingTable};
 
+use super::access;
 use super::answer::refuse;
 use super::decide::{self, Decided, Names, Request};
 use crate::http::problem::{self, Problem};
@@ -169,8 +170,12 @@ impl Connection {
         self.wait_for_request();
         loop {
             if !self.input.is_empty() {
-                match decide::take_request(self) {
-                    Decided::Incomplete => {}
+                let mut decided = decide::take_request(self);
+                if let Decided::Wait(waiting) = decided {
+                    decided = access::wait(self, *waiting).await?;
+                }
+                match decided {
+                    Decided::Incomplete | Decided::Wait(_) => {}
                     Decided::Forward(request) => return Some(Next::Forward(request)),
                     Decided::Answer { close } => {
                         let written = self.write_output().await.is_ok();
@@ -348,6 +353,11 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Receives more, whatever it is.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        poll_receive(cx, &mut self.stream, &mut self.input)
+    }
+
     /// Since the first byte of the present request.
     pub(crate) fn elapsed(&self) -> Duration {
         self.worker.now().duration_since(self.head_began)
@@ -376,6 +386,7 @@ impl Connection {
             error_class: None,
             protocol: self.names.protocol,
             retries: 0,
+            subject: None,
             logged: self.class.settings.access_log.enabled,
         }
     }

@@ -10,10 +10,13 @@ use ingress_core::http::{
 use ingress_core::table::{Backend, RoutingTable, Rule};
 use ingress_core::upstream::retry::is_idempotent;
 
+use super::access::{self, Waiting};
 use super::answer::{answer, refuse};
 use super::body::{Body, BodyEnd};
 use super::connection::{Connection, Peer};
 use super::route::{Instead, route};
+use crate::auth::authenticator::Grant;
+use crate::auth::external;
 use crate::http::problem::{Problem, kinds};
 use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
@@ -41,6 +44,10 @@ pub(crate) struct Request {
     pub(crate) upgrade: bool,
     /// Whether it has content that the method gives no meaning to.
     pub(crate) odd_content: bool,
+    /// By what it passes the policy of its route, if that has one.
+    pub(crate) grant: Grant,
+    /// Whole lines for the response's head.
+    pub(crate) added: String,
 }
 
 /// The words of a request that logs repeat; reused from request to request.
@@ -86,12 +93,14 @@ pub(crate) enum Decided {
         /// Whether the connection ends with it.
         close: bool,
     },
+    /// Somebody else has to be asked first.
+    Wait(Box<Waiting>),
 }
 
 /// Takes one request off the connection's input, if its head is complete. One table decides it from its head to its end.
 pub(crate) fn take_request(connection: &mut Connection) -> Decided {
     let worker = Rc::clone(&connection.worker);
-    let table = worker.shared.published.table();
+    let table = Arc::clone(&worker.shared.published.table());
     connection.class = worker.class(&table, table.process());
     connection.head_limits = connection.class.request_limits;
     let input = std::mem::take(&mut connection.input);
@@ -145,7 +154,7 @@ pub(crate) fn refused(reject: Reject) -> Problem {
 /// Decides, and returns how many of the bytes after the head were used for the body.
 fn decide(
     connection: &mut Connection,
-    table: &RoutingTable,
+    table: &Arc<RoutingTable>,
     head: &RequestHead<'_>,
     rest: &[u8],
 ) -> (Decided, usize) {
@@ -175,17 +184,50 @@ fn decide(
     };
     let (rule, backend) = match routed {
         Ok(routed) => routed,
+        Err(Instead::Endpoint) => return access::endpoint(connection, table, head, rest, keep_alive),
         Err(instead) => return answer(connection, head, rest.len(), keep_alive, &instead),
     };
-    let mut body = Body::request(head.body, body_limit, worker.rungs());
+    let route = Route { rule, backend, keep_alive };
+    match route.rule.access {
+        Some(id) => access::decide(connection, table, head, rest, route, id),
+        None => forward(connection, table, head, rest, route, Grant::default()),
+    }
+}
+
+/// Where a request goes, if it may.
+pub(super) struct Route {
+    /// The rule that routes it.
+    pub(super) rule: Arc<Rule>,
+    /// Where it goes.
+    pub(super) backend: Arc<Backend>,
+    /// Whether the client wants to go on.
+    pub(super) keep_alive: bool,
+}
+
+/// Makes an authorized request ready to be sent, and returns how many of the bytes after the head were used for the body.
+pub(super) fn forward(
+    connection: &mut Connection,
+    table: &RoutingTable,
+    head: &RequestHead<'_>,
+    rest: &[u8],
+    route: Route,
+    grant: Grant,
+) -> (Decided, usize) {
+    let worker = Rc::clone(&connection.worker);
+    let (client, class) = (connection.peer.client.ip(), Rc::clone(&connection.class));
+    let mut body = Body::request(head.body, class.settings.limits.request_body, worker.rungs());
     let forward = ForwardContext {
         client,
-        trusted,
+        trusted: class.settings.forwarded.trusted_proxies.contain(client),
         scheme: scheme(&connection.peer),
         local_port: connection.peer.local_port,
-        request_id: id,
+        request_id: &connection.names.request_id,
         protected: Some(table.protected()),
-        identity: b"",
+        hides_authorization: route
+            .rule
+            .access
+            .is_some_and(|id| external::hides_authorization(table.access(id))),
+        identity: grant.who.as_ref().map_or(b"", |who| &who.lines),
     };
     connection.to_backend.clear();
     write_request_head(&mut connection.to_backend, head, &forward);
@@ -202,16 +244,18 @@ fn decide(
         }
     };
     let request = Request {
-        rule,
-        backend,
+        rule: route.rule,
+        backend: route.backend,
         version: head.version,
-        keep_alive,
+        keep_alive: route.keep_alive,
         replayable: body.complete(),
         expect_continue: head.expect_continue && !body.complete() && used == 0,
         body,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some(),
         odd_content: has_odd_content(head),
+        added: grant.lines(),
+        grant,
     };
     (Decided::Forward(Box::new(request)), used)
 }

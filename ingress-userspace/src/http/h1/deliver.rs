@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -11,6 +12,7 @@ use super::decide::Request;
 use super::exchange::{After, Tally, poll_body};
 use super::offload;
 use super::response::{Response, Rest};
+use crate::auth::authenticator::Lasting;
 use crate::kernel::Acceleration;
 use crate::relay::{Tunnel, TunnelEnd};
 use crate::telemetry::metrics::{TransferKind, limit};
@@ -27,7 +29,10 @@ pub(crate) async fn deliver(
 ) -> After {
     tally.status = response.status;
     match response.rest {
-        Rest::Tunnel(early) => tunnel(connection, lease, &early, tally).await,
+        Rest::Tunnel(early) => {
+            let session = request.grant.session.take();
+            tunnel(connection, lease, &early, session, tally).await
+        }
         Rest::Body(body) if body.complete() && request.body.delivered() => {
             tally.bytes_out = body.payload();
             // First: the next request may have the backend's connection while a slow client takes its response.
@@ -164,8 +169,14 @@ fn broken(connection: &Connection, lease: Lease, tally: &mut Tally, class: &'sta
     After::Abort
 }
 
-/// Both ways until both have ended (RFC 9110 section 7.8).
-async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tally: &mut Tally) -> After {
+/// Both ways until both have ended (RFC 9110 section 7.8), or the session by which it was opened has.
+async fn tunnel(
+    connection: &mut Connection,
+    mut lease: Lease,
+    early: &[u8],
+    session: Option<Lasting>,
+    tally: &mut Tally,
+) -> After {
     if let Err(error) = connection.write_output().await {
         lease.client_gone();
         return client_failed(tally, &error);
@@ -173,7 +184,11 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
     let (worker, timer) = (Rc::clone(&connection.worker), Rc::clone(&connection.timer));
     let idle = connection.class.settings.timeouts.idle;
     let now = worker.now();
-    timer.set_total(now, std::time::Duration::ZERO);
+    timer.set_total(now, Duration::ZERO);
+    let by_session = session.is_some();
+    if let Some(session) = session {
+        worker.end_with(&timer, session);
+    }
     let upstream = lease.stream();
     let input = std::mem::take(&mut connection.input);
     let stream = &mut connection.stream;
@@ -203,6 +218,10 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
             tally.error_class = Some("upstream-reset");
             After::Abort
         }
+        Err(Bound::Total) if by_session => {
+            tally.error_class = Some("session-ended");
+            if lost { After::Abort } else { After::Close }
+        }
         Err(bound) => {
             connection.count(bound);
             tally.error_class = Some(bound.as_str());
@@ -214,5 +233,5 @@ async fn tunnel(connection: &mut Connection, mut lease: Lease, early: &[u8], tal
 /// Makes the coming close a reset: an end in order would say that nothing is missing.
 fn abort(tcp: &TcpStream) {
     // The only failure is a socket that is gone already.
-    let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }

@@ -84,6 +84,7 @@ pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Reques
         first_byte: tally.first_byte,
         error_class: tally.error_class,
         retries: tally.retries,
+        subject: request.grant.who.as_ref().map(|who| &*who.subject).filter(|subject| !subject.is_empty()),
         ..connection.record()
     };
     worker.metrics.finish_request(&record);

@@ -93,7 +93,7 @@ impl Failure {
 }
 
 /// The status that logs give to a request whose client did not wait for an answer.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Answers a request that has failed, if there is somebody to answer.
 pub(crate) async fn answer(

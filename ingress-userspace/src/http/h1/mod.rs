@@ -9,6 +9,7 @@
 //!                └────► Answer (redirect, problem) ────────────────────────────────┘
 //! ```
 
+mod access;
 mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;

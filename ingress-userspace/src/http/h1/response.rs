@@ -166,7 +166,7 @@ fn switching(
         close: false,
         hsts: None,
         body: BodyLength::Empty,
-        added: b"",
+        added: request.added.as_bytes(),
     };
     write_response_head(&mut connection.output, head, &context);
     Ok(Response { status: 101, rest: Rest::Tunnel(rest.to_vec()), reusable: false, close: true })
@@ -198,7 +198,7 @@ fn last(
             (true, false) => BodyLength::UntilClose,
             _ => head.body,
         },
-        added: b"",
+        added: request.added.as_bytes(),
     };
     write_response_head(&mut connection.output, head, &context);
     let mut body = Body::response(head.body, chunked_out, connection.worker.rungs());

@@ -6,6 +6,8 @@ use ingress_core::http::RequestHead;
 use ingress_core::table::{Backend, ClassId, RoutingTable, Rule};
 
 use super::connection::Peer;
+use crate::auth::endpoints;
+use crate::auth::reply::Reply;
 use crate::http::problem::{Problem, kinds};
 use crate::telemetry::metrics::Listener;
 
@@ -15,6 +17,10 @@ pub(super) enum Instead {
     Problem(Problem),
     /// To the same host and path over TLS.
     Redirect,
+    /// An endpoint of single sign-on.
+    Endpoint,
+    /// What single sign-on says.
+    Reply(Box<Reply>),
 }
 
 impl Instead {
@@ -31,11 +37,15 @@ pub(super) type Routed = Result<(Arc<Rule>, Arc<Backend>), Instead>;
 pub(super) fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> (ClassId, Routed) {
     let rule = table.route(&head.host, &head.path);
     let class = rule.map_or(table.process(), |rule| rule.class);
+    let prefix = endpoints::DEFAULT_PREFIX;
+    let reserved = endpoints::is_reserved(table, &head.host, &head.path, prefix);
     let allowed = match peer.listening {
         Listener::Https => check_server_name(table, peer, head),
         Listener::Http => {
-            let plaintext = rule.is_some_and(|rule| rule.acme_http01 || !rule.tls);
-            let redirected = table.tls_host(&head.host) || rule.is_some();
+            // What asks who somebody is, and what answers, never goes in plaintext.
+            let open = |rule: &Arc<Rule>| rule.acme_http01 || (!rule.tls && rule.access.is_none());
+            let plaintext = !reserved && rule.is_some_and(open);
+            let redirected = table.tls_host(&head.host) || rule.is_some() || reserved;
             // Without a name there is nowhere to send the client (HTTP/1.0).
             if !plaintext && !head.host.is_empty() && redirected {
                 let class = if rule.is_some() { class } else { table.tls_class(Some(&head.host)) };
@@ -44,7 +54,14 @@ pub(super) fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -
             if plaintext { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::NO_ROUTE))) }
         }
     };
-    (class, allowed.and_then(|()| authorize(table, peer, head, rule)))
+    let routed = allowed.and_then(|()| {
+        if reserved {
+            check_named(table, peer, head).and(Err(Instead::Endpoint))
+        } else {
+            authorize(table, peer, head, rule)
+        }
+    });
+    (class, routed)
 }
 
 fn authorize(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>, rule: Option<&Arc<Rule>>) -> Routed {
@@ -58,6 +75,7 @@ fn authorize(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>, rule: Op
     if peer.listening == Listener::Https && rule.tls {
         check_tls_policy(table, peer, rule)?;
     }
+    check_named(table, peer, head)?;
     Ok((Arc::clone(rule), Arc::clone(table.backend(rule.backend))))
 }
 
@@ -74,6 +92,14 @@ fn check_server_name(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) 
         _ => false,
     };
     if same { Ok(()) } else { Err(Instead::misdirected()) }
+}
+
+/// Where either of two hosts has a policy, a request for the one must not come on a connection for the other, whatever certificates they
+/// share: no browser does that in HTTP/1.1, and what was meant for one host would be authorized by the other.
+fn check_named(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> Result<(), Instead> {
+    let Some(name) = peer.server_name.as_deref().filter(|name| *name != head.host) else { return Ok(()) };
+    let guarded = |host| !table.accesses_of(host).is_empty();
+    if guarded(name) || guarded(&head.host) { Err(Instead::misdirected()) } else { Ok(()) }
 }
 
 /// A rule of a class with another TLS policy than the handshake's name has cannot be reached by it: otherwise the stricter

@@ -104,15 +104,30 @@ kinds! {
         "There is more than one transfer coding.";
 
     // The request is well-formed, and not served as it is.
+    /// A sign-in that did not succeed.
+    SIGN_IN_FAILED = "sign-in-failed", 400, "Sign-in failed",
+        "The sign-in did not succeed.";
+    /// Nobody is known, where the policy of the route asks who it is.
+    NOT_AUTHENTICATED = "not-authenticated", 401, "Sign-in needed",
+        "This route is for those who have signed in, or show an access token.";
+    /// Somebody is known whom the policy of the route does not allow.
+    ACCESS_DENIED = "access-denied", 403, "Access denied",
+        "Your account is not allowed to use this route.";
     /// The class of the request denies the client's network.
     DENIED_SOURCE = "denied-source", 403, "Source not allowed",
         "Clients of your network are not served here.";
     /// No rule matches.
     NO_ROUTE = "no-route", 404, "No route",
         "No Ingress rule matches the host and path of this request.";
+    /// An endpoint of ours that has other methods.
+    METHOD_NOT_ALLOWED = "method-not-allowed", 405, "Method not allowed",
+        "This address is not asked by this method.";
     /// The client was too slow with head or body.
     REQUEST_TIMEOUT = "request-timeout", 408, "Request timeout",
         "The request did not arrive completely within the time allowed.";
+    /// An endpoint of ours needs to know how long the content is.
+    LENGTH_REQUIRED = "length-required", 411, "Length required",
+        "The content of this request needs a Content-Length.";
     /// The body is longer than the limit.
     BODY_TOO_LARGE = "body-too-large", 413, "Request body too large",
         "The request body is larger than this server allows.";
@@ -151,9 +166,18 @@ kinds! {
     /// The backend's response is malformed or ambiguous.
     UPSTREAM_PROTOCOL = "upstream-protocol", 502, "Bad response from the backend",
         "The backend sent a response that is malformed or ambiguous, so it was not forwarded.";
+    /// The policy of the route cannot be used, so everything is denied.
+    ACCESS_UNAVAILABLE = "access-unavailable", 503, "Access policy not available",
+        "The access policy of this route is missing or refused; its status says why.";
     /// Penstock is stopping.
     DRAINING = "draining", 503, "Shutting down",
         "This server is shutting down; send the request again on a new connection.";
+    /// The service that decides about the request has not answered as it should.
+    EXTERNAL_UNAVAILABLE = "external-authorization-unavailable", 503, "Authorization not available",
+        "The service that decides about this request cannot be asked at the moment.";
+    /// The identity provider cannot be asked, or the keys of sessions are not known.
+    PROVIDER_UNAVAILABLE = "identity-provider-unavailable", 503, "Identity provider not available",
+        "The identity provider of this route cannot be asked at the moment.";
     /// The backend has no endpoint.
     NO_ENDPOINTS = "no-endpoints", 503, "No endpoints",
         "The backend has no endpoint that is ready.";
@@ -180,12 +204,18 @@ pub fn find(name: &str) -> Option<&'static ProblemKind> {
 }
 
 /// The reason phrase of a status code that Penstock answers with (RFC 9110, section 15). Clients ignore it.
-pub(super) fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        302 => "Found",
+        303 => "See Other",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",

@@ -60,6 +60,7 @@ fn full<'a>(rule: &'a Arc<Rule>, backend: &'a Arc<Backend>) -> RequestRecord<'a>
         tls_suite: Some("TLS_AES_128_GCM_SHA256"),
         error_class: Some("upstream-closed"),
         retries: 1,
+        subject: Some("5ab1ec7"),
         ..record()
     }
 }
@@ -89,6 +90,7 @@ fn a_line_has_every_field() {
         "tls_version": "TLSv1.3",
         "tls_suite": "TLS_AES_128_GCM_SHA256",
         "error": "upstream-closed",
+        "subject": "5ab1ec7",
         "request_id": "00",
     });
     assert_eq!(lines, [expected]);

@@ -95,6 +95,18 @@ families! {
         "Bytes of such connections: `in` from clients, `out` to clients.";
     PASSTHROUGH_SECONDS = COUNTER "penstock_passthrough_connection_seconds_total" []
         "How long such connections lasted, added up.";
+    ACCESS_DECISIONS = COUNTER "penstock_access_decisions_total" ["verdict"]
+        "Requests to routes with an access policy, by what was decided.";
+    SIGN_INS = COUNTER "penstock_sign_ins_total" ["result"]
+        "Sign-ins, by what became of them.";
+    SIGN_IN_FAILURES = COUNTER "penstock_sign_in_failures_total" ["reason"]
+        "Sign-ins that failed, by one word of the code's own.";
+    SESSION_REFRESHES = COUNTER "penstock_session_refreshes_total" ["outcome"]
+        "Times the identity of a session was to be renewed at the provider, by what came of it.";
+    SIGN_OUTS = COUNTER "penstock_sign_outs_total" ["kind"]
+        "Sessions that were ended by their owner or by the provider.";
+    REVOCATIONS = GAUGE "penstock_revocations" []
+        "Sessions, subjects and sessions of providers that are revoked, of the 8192 that are kept.";
     WORKERS = GAUGE "penstock_workers" []
         "Worker threads.";
     READY = GAUGE "penstock_ready" []

@@ -19,6 +19,7 @@ use super::process::Process;
 use super::relay::{Rung, TransferKind};
 use super::worker::{Listener, WorkerCounters};
 use super::writeback::WritebackCounters;
+use crate::auth::Auth;
 use crate::kernel::{Acceleration, Accelerations, State};
 
 /// All of Penstock's metrics as one collector.
@@ -55,6 +56,9 @@ impl PrometheusCollector for Collector {
         }
         if let Some(writeback) = self.sources.writeback.get() {
             scrape.writeback(writeback);
+        }
+        if let Some(auth) = self.sources.auth.get() {
+            scrape.auth(auth);
         }
         if let Some(source) = self.sources.source.get() {
             scrape.source(&source());
@@ -175,6 +179,7 @@ impl Scrape {
         self.words(names::UPSTREAM_ERRORS, workers, |w| &w.upstream_errors);
         self.words(names::LIMIT_HITS, workers, |w| &w.limit_hits);
         self.words(names::PROBLEMS, workers, |w| &w.problems);
+        self.words(names::ACCESS_DECISIONS, workers, |w| &w.access);
         self.words(names::REQUEST_ERRORS, workers, |w| &w.errors);
         self.relay(workers);
     }
@@ -282,6 +287,21 @@ impl Scrape {
         for (secret, not_after) in expiries {
             self.add(names::CERTIFICATE_EXPIRY, &[&secret.namespace, &secret.name], not_after as f64);
         }
+    }
+
+    fn auth(&mut self, auth: &Auth) {
+        let counters = &auth.counters;
+        for (family, counts) in [
+            (names::SIGN_INS, counters.sign_ins()),
+            (names::SIGN_IN_FAILURES, counters.failures()),
+            (names::SESSION_REFRESHES, counters.refreshes()),
+            (names::SIGN_OUTS, counters.sign_outs()),
+        ] {
+            for (word, count) in counts {
+                self.add(family, &[word], count as f64);
+            }
+        }
+        self.add(names::REVOCATIONS, &[], auth.sessions.revocations.current().len() as f64);
     }
 
     fn writeback(&mut self, counters: &WritebackCounters) {

@@ -46,6 +46,10 @@ pub(super) fn code_label(index: usize) -> String {
     }
 }
 
+/// What may be decided about a request to a route with a policy.
+pub(super) const ACCESS_DECISIONS: &[&str] =
+    &["public", "allowed", "unauthenticated", "forbidden", "external", "unavailable"];
+
 /// Methods of RFC 9110 and RFC 5789.
 pub(super) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"];
@@ -181,11 +185,13 @@ pub(super) fn upstream_error(kind: &str) -> &str {
 }
 
 /// How a request ends badly, besides the kinds of problem.
-const BROKEN: [&str; 11] = [
+const BROKEN: [&str; 13] = [
     "client-closed",
     "client-reset",
     "upstream-reset",
     "handshake-timeout",
+    "authorization-timeout",
+    "session-ended",
     "head-timeout",
     "idle-timeout",
     "response-timeout",

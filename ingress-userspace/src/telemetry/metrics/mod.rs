@@ -31,6 +31,7 @@ pub use worker::{Listener, WorkerMetrics};
 pub use writeback::WritebackCounters;
 
 use super::{LineSink, Telemetry};
+use crate::auth::Auth;
 use crate::kernel::Accelerations;
 use worker::WorkerCounters;
 
@@ -50,6 +51,7 @@ struct Sources {
     program_log: OnceLock<Arc<LineSink>>,
     writeback: OnceLock<Arc<WritebackCounters>>,
     kernel: OnceLock<Arc<Accelerations>>,
+    auth: OnceLock<Arc<Auth>>,
     steering: OnceLock<Observed<Counters>>,
 }
 
@@ -115,6 +117,11 @@ impl Metrics {
     /// Adds what is counted about writing to the API server. Only the first call counts.
     pub fn observe_writeback(&self, counters: &Arc<WritebackCounters>) {
         let _ = self.sources.writeback.set(Arc::clone(counters));
+    }
+
+    /// Sets whose sign-ins and sessions are counted. Only the first call counts.
+    pub fn observe_auth(&self, auth: &Arc<Auth>) {
+        let _ = self.sources.auth.set(Arc::clone(auth));
     }
 
     /// Sets whose verdicts are shown. Only the first call counts.

@@ -63,6 +63,7 @@ pub(super) struct WorkerCounters {
     pub(super) upstream_errors: Words,
     pub(super) limit_hits: Words,
     pub(super) problems: Words,
+    pub(super) access: Words,
     pub(super) errors: Words,
     pub(super) relay: RelayCounters,
     pub(super) passthrough: PassthroughCounters,
@@ -103,6 +104,7 @@ impl WorkerMetrics {
             upstream_errors: Words::new(labels::UPSTREAM_ERRORS),
             limit_hits: Words::new(labels::limit::ALL),
             problems: Words::new(&labels::PROBLEMS),
+            access: Words::new(labels::ACCESS_DECISIONS),
             errors: Words::new(&labels::ERRORS),
             relay: RelayCounters::new(),
             passthrough: PassthroughCounters::new(),
@@ -128,6 +130,11 @@ impl WorkerMetrics {
         if record.logged {
             access_log::emit(record);
         }
+    }
+
+    /// Counts what was decided about a request to a route with an access policy.
+    pub fn access_decided(&self, verdict: &'static str) {
+        self.counters.access.add(verdict);
     }
 
     /// Counts a connection that was passed through and has ended, and logs it if its class does.

@@ -22,6 +22,7 @@ pub(crate) const CONTEXT: ForwardContext<'static> = ForwardContext {
     local_port: 8443,
     request_id: "id-1",
     protected: None,
+    hides_authorization: false,
     identity: b"",
 };
 

@@ -1,0 +1,399 @@
+//! One request to a route with a policy: what it shows, what is decided, and what has to be asked first.
+//!
+//! ```text
+//! cookies, Authorization ─► evidence ─► core::auth::decision ─┬─► pass, with identity fields (and a cookie)
+//!                                                             ├─► refuse
+//!                                                             └─► wait: renewal, unknown key, external service ─► pass | refuse
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingress_core::auth::cookie::{self, Found};
+use ingress_core::auth::decision::{Bearer, Decision, Evidence, Nobody, Shown, decide};
+use ingress_core::auth::identity::Identity;
+use ingress_core::auth::public_paths::is_public;
+use ingress_core::auth::revocation::Revocations;
+use ingress_core::auth::session::{Refresh, Session};
+use ingress_core::auth::token::Refused;
+use ingress_core::http::RequestHead;
+use ingress_core::table::Access;
+
+use super::external::{self, Origin};
+use super::keys::Ring;
+use super::local::{Opened, PolicyState, Who, binding, session_host};
+use super::provider::{BearerCheck, BearerError, ProviderClient, RefreshError, SignedIn};
+use super::reply::Reply;
+use super::shared::Auth;
+use crate::worker::Worker;
+
+/// How long a request waits for a renewal that it could do without: inside the leeway, the old identity counts.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is decided about a request.
+pub(crate) enum Verdict {
+    /// At once.
+    Now(Settled),
+    /// After something was asked. The wait is bounded here, and by the caller.
+    Wait(Pin<Box<dyn Future<Output = Settled>>>),
+}
+
+/// What was decided about a request.
+pub(crate) enum Settled {
+    /// It goes to the backend.
+    Pass(Grant),
+    /// It does not.
+    Refuse(Box<Refusal>),
+}
+
+/// What a request that passes carries.
+#[derive(Clone, Default)]
+pub(crate) struct Grant {
+    /// What the backend and the log learn.
+    pub(crate) who: Option<Rc<Who>>,
+    /// Values of `Set-Cookie` for the response.
+    pub(crate) cookies: Vec<String>,
+    /// By which session, if by one: it may end while the request goes on.
+    pub(crate) session: Option<Lasting>,
+}
+
+impl Grant {
+    /// Whole lines for the head of the response.
+    pub(crate) fn lines(&self) -> String {
+        self.cookies.iter().flat_map(|value| ["Set-Cookie: ", value, "\r\n"]).collect()
+    }
+}
+
+/// A session that a request goes on by.
+#[derive(Clone)]
+pub(crate) struct Lasting {
+    opened: Rc<Opened>,
+    access: Arc<Access>,
+}
+
+impl Lasting {
+    /// When it ends if nothing more happens, in Unix seconds.
+    pub(crate) fn ends_at(&self) -> i64 {
+        self.opened.session.ends_at(&self.access.policy.lifetimes)
+    }
+
+    /// Whether it was revoked.
+    pub(crate) fn is_revoked(&self, revocations: &Revocations) -> bool {
+        revocations.cover(&self.opened.session, &self.access.policy.issuer)
+    }
+}
+
+/// Why a request does not pass.
+pub(crate) struct Refusal {
+    /// Why.
+    pub(crate) why: Why,
+    /// Values of `Set-Cookie` for the answer.
+    pub(crate) cookies: Vec<String>,
+    /// Whom it concerns, as logs call them.
+    pub(crate) subject: Option<Box<str>>,
+}
+
+/// Why a request does not pass.
+pub(crate) enum Why {
+    /// Nobody is known.
+    Nobody(Nobody),
+    /// Somebody is known who may not.
+    Forbidden,
+    /// The policy cannot be used.
+    Policy,
+    /// The provider, or the keys, cannot be asked.
+    Provider,
+    /// An external service has answered.
+    Answer(Box<Reply>),
+    /// An external service has not.
+    External,
+}
+
+impl Settled {
+    /// One word, for metrics.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pass(Grant { who: None, .. }) => "public",
+            Self::Pass(_) => "allowed",
+            Self::Refuse(refusal) => match refusal.why {
+                Why::Nobody(_) => "unauthenticated",
+                Why::Forbidden => "forbidden",
+                Why::Answer(_) => "external",
+                Why::Policy | Why::Provider | Why::External => "unavailable",
+            },
+        }
+    }
+}
+
+impl Why {
+    /// As a settled refusal.
+    pub(crate) fn settled(self) -> Settled {
+        Settled::Refuse(Box::new(Refusal { why: self, cookies: Vec::new(), subject: None }))
+    }
+}
+
+/// Decides about a request to a route of a policy.
+pub(crate) fn judge(
+    worker: &Rc<Worker>,
+    policy: &Rc<PolicyState>,
+    head: &RequestHead<'_>,
+    from: &Origin<'_>,
+) -> Verdict {
+    let access = &policy.access;
+    if access.policy.problem.is_some() {
+        Verdict::Now(Why::Policy.settled())
+    } else if is_public(&access.policy.public, &head.path) {
+        Verdict::Now(Settled::Pass(Grant::default()))
+    } else if let Some(external) = &access.external {
+        Verdict::Wait(external::ask(worker, access, external, head, from))
+    } else {
+        by_evidence(worker, policy, head)
+    }
+}
+
+/// The keys, policy and time that a request is decided by.
+struct Judge {
+    auth: Arc<Auth>,
+    policy: Rc<PolicyState>,
+    ring: Arc<Ring>,
+    host: Box<str>,
+    now: i64,
+}
+
+fn by_evidence(worker: &Rc<Worker>, policy: &Rc<PolicyState>, head: &RequestHead<'_>) -> Verdict {
+    let auth = &worker.shared.auth;
+    let now = worker.unix();
+    let Some(ring) = auth.ring() else { return Verdict::Now(Why::Provider.settled()) };
+    let judge = || Judge {
+        auth: Arc::clone(auth),
+        policy: Rc::clone(policy),
+        ring: Arc::clone(&ring),
+        host: head.host.as_ref().into(),
+        now,
+    };
+    match bearer_token(policy, head) {
+        Token::None => {}
+        Token::Repeated => return Verdict::Now(nobody(Nobody::Token(Refused::Malformed)).settled()),
+        Token::One(token) => return by_token(judge(), token),
+    }
+    let cookies = head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+    let (opened, broken) = match cookie::find(&policy.cookie, cookies.map(|(_, value)| value)) {
+        Found::None => (None, false),
+        Found::Broken => (None, true),
+        Found::Value(sealed) => {
+            let keys = (auth.sessions.keys.generation(), &*ring);
+            let opened = worker.auth.open(keys, &policy.access, &policy.cookie, &head.host, &sealed);
+            let broken = opened.is_none();
+            (opened, broken)
+        }
+    };
+    let shown = match &opened {
+        Some(opened) => Shown::Session(&opened.session),
+        None if broken => Shown::Broken,
+        None => Shown::Nothing,
+    };
+    let evidence = Evidence { session: shown, bearer: Bearer::Nothing };
+    let revocations = auth.sessions.revocations.current();
+    let decision = decide(&policy.access.policy, &revocations, &head.path, evidence, now);
+    by_session(judge(), decision, opened.as_ref())
+}
+
+fn nobody(why: Nobody) -> Why {
+    Why::Nobody(why)
+}
+
+/// The usual way: what a session costs when nothing has to be done about it is in here.
+fn by_session(judge: Judge, decision: Decision<'_>, opened: Option<&Rc<Opened>>) -> Verdict {
+    let known = opened.map(Rc::clone);
+    match (decision, known) {
+        (Decision::Public, _) => Verdict::Now(Settled::Pass(Grant::default())),
+        (Decision::Allow { refresh: false, .. }, Some(opened)) => {
+            let cookies = judge.touch(&opened.session);
+            Verdict::Now(judge.pass(opened, cookies))
+        }
+        (Decision::Allow { refresh: true, .. }, Some(opened)) => {
+            Verdict::Wait(Box::pin(judge.renew(opened, true)))
+        }
+        (Decision::Refresh, Some(opened)) => Verdict::Wait(Box::pin(judge.renew(opened, false))),
+        (Decision::Forbidden, Some(opened)) => Verdict::Now(forbidden(&opened.who, Vec::new())),
+        (Decision::Unauthenticated(why), _) => Verdict::Now(nobody(why).settled()),
+        _ => Verdict::Now(Why::Policy.settled()),
+    }
+}
+
+fn forbidden(who: &Who, cookies: Vec<String>) -> Settled {
+    let subject = Some(who.subject.clone());
+    Settled::Refuse(Box::new(Refusal { why: Why::Forbidden, cookies, subject }))
+}
+
+impl Judge {
+    fn pass(&self, opened: Rc<Opened>, cookies: Vec<String>) -> Settled {
+        let who = Some(Rc::clone(&opened.who));
+        let session = Some(Lasting { opened, access: Arc::clone(&self.policy.access) });
+        Settled::Pass(Grant { who, cookies, session })
+    }
+
+    /// Tells the browser of a use, if that is worth a cookie. A session that has grown too large stays as it was.
+    fn touch(&self, session: &Session) -> Vec<String> {
+        let touched = session.touched(&self.policy.access.policy.lifetimes, self.now);
+        touched.and_then(|touched| self.seal(&touched)).unwrap_or_default()
+    }
+
+    /// The cookies of a session.
+    fn seal(&self, session: &Session) -> Option<Vec<String>> {
+        seal_session(&self.ring, &self.policy, &self.host, session, self.now).ok()
+    }
+
+    /// Renews the identity, and decides by the new one. `without`: the old one counts if the provider cannot be asked.
+    async fn renew(self, opened: Rc<Opened>, without: bool) -> Settled {
+        let (access, session) = (&self.policy.access, &opened.session);
+        let (Some(client), Some(refresh)) = (&self.policy.client, &session.refresh) else {
+            return Why::Policy.settled();
+        };
+        let renewing = client.refresh(&refresh.token, &session.identity.subject, &access.wanted, self.now);
+        let renewed =
+            if without { tokio::time::timeout(PATIENCE, renewing).await.ok() } else { Some(renewing.await) };
+        match renewed {
+            Some(Ok(signed_in)) => self.after(renew(session, signed_in, access, self.now)),
+            Some(Err(RefreshError::Refused(_))) => {
+                self.auth.counters.refreshed("refused");
+                let cookies = cookie::remove(&self.policy.cookie, &access.reach);
+                let subject = Some(opened.who.subject.clone());
+                Settled::Refuse(Box::new(Refusal { why: nobody(Nobody::Revoked), cookies, subject }))
+            }
+            Some(Err(RefreshError::Unavailable(_))) | None => {
+                self.auth.counters.refreshed("unavailable");
+                if without { self.pass(Rc::clone(&opened), Vec::new()) } else { Why::Provider.settled() }
+            }
+        }
+    }
+
+    fn after(&self, session: Session) -> Settled {
+        let Some(cookies) = self.seal(&session) else { return Why::Provider.settled() };
+        self.auth.counters.refreshed("renewed");
+        let policy = &self.policy.access.policy;
+        let who = Rc::new(Who::new(policy, &session.identity, &self.ring));
+        let opened = Rc::new(Opened { session, who });
+        let evidence = Evidence { session: Shown::Session(&opened.session), bearer: Bearer::Nothing };
+        // Not the request's path: that it is not public is known.
+        match decide(policy, &self.auth.sessions.revocations.current(), "", evidence, self.now) {
+            Decision::Allow { .. } => self.pass(Rc::clone(&opened), cookies),
+            Decision::Forbidden => forbidden(&opened.who, cookies),
+            Decision::Unauthenticated(why) => nobody(why).settled(),
+            _ => Why::Provider.settled(),
+        }
+    }
+}
+
+/// A session after its renewal.
+fn renew(session: &Session, signed_in: SignedIn, access: &Access, now: i64) -> Session {
+    let old = session.refresh.as_ref();
+    let token = signed_in.refresh_token.or_else(|| old.map(|refresh| refresh.token.clone()));
+    Session {
+        identity: signed_in.identity,
+        provider_session: signed_in.provider_session.or_else(|| session.provider_session.clone()),
+        used_at: now,
+        refresh: token.map(|token| Refresh {
+            token,
+            due_at: due_at(access, signed_in.expires_in, now),
+            count: old.map_or(0, |refresh| refresh.count.saturating_add(1)),
+        }),
+        ..session.clone()
+    }
+}
+
+/// When an identity is to be renewed: as the policy says, else when the access token expires, else in an hour.
+pub(crate) fn due_at(access: &Access, expires_in: Option<i64>, now: i64) -> i64 {
+    now.saturating_add(access.refresh_after.or(expires_in).unwrap_or(3600).max(1))
+}
+
+/// The session cannot be kept by a browser.
+pub(crate) enum NotSealed {
+    /// It needs more than browsers take.
+    TooLarge(cookie::TooLarge),
+    /// The algorithm has refused.
+    Seal,
+}
+
+/// The values of `Set-Cookie` for a session.
+pub(crate) fn seal_session(
+    ring: &Ring,
+    policy: &PolicyState,
+    host: &str,
+    session: &Session,
+    now: i64,
+) -> Result<Vec<String>, NotSealed> {
+    let access = &policy.access;
+    let binding = binding(access, &policy.cookie, session_host(access, host));
+    let sealed = ring.seal(&session.encode(), &binding.associated_data(), now).ok_or(NotSealed::Seal)?;
+    let max_age = session.max_age(&access.policy.lifetimes, now);
+    cookie::set(&policy.cookie, &access.reach, &sealed, max_age).map_err(NotSealed::TooLarge)
+}
+
+enum Token<'h> {
+    None,
+    One(&'h str),
+    /// Two fields: somebody behind us could read the other one.
+    Repeated,
+}
+
+/// The bearer token (RFC 6750 section 2.1), where tokens count. Those in a query or a form do not.
+fn bearer_token<'h>(policy: &PolicyState, head: &RequestHead<'h>) -> Token<'h> {
+    if !policy.access.policy.bearer {
+        return Token::None;
+    }
+    let mut fields = head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let (first, second) = (fields.next(), fields.next());
+    let Some((_, value)) = first else { return Token::None };
+    let bearer = |value: &[u8]| value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+    if second.is_some() {
+        return Token::Repeated;
+    }
+    match value.get(6) {
+        Some(b' ') if bearer(value) => match str::from_utf8(&value[7..]) {
+            Ok(token) => Token::One(token.trim_ascii()),
+            Err(_) => Token::Repeated,
+        },
+        // A scheme without a token is a token that is malformed.
+        None if bearer(value) => Token::One(""),
+        _ => Token::None,
+    }
+}
+
+fn by_token(judge: Judge, token: &str) -> Verdict {
+    let Some(client) = judge.policy.client.as_ref().map(Arc::<ProviderClient>::clone) else {
+        return Verdict::Now(Why::Policy.settled());
+    };
+    let access = &judge.policy.access;
+    match client.bearer(token, &access.audiences, &access.wanted, judge.now) {
+        BearerCheck::Identity(identity) => {
+            Verdict::Now(judge.token(Bearer::Identity(&identity), Some(&identity)))
+        }
+        BearerCheck::Refused(refused) => Verdict::Now(judge.token(Bearer::Refused(refused), None)),
+        BearerCheck::AskAgain(asking) => Verdict::Wait(Box::pin(async move {
+            match asking.await {
+                Ok(identity) => judge.token(Bearer::Identity(&identity), Some(&identity)),
+                Err(BearerError::Refused(refused)) => judge.token(Bearer::Refused(refused), None),
+                Err(BearerError::Unavailable(_)) => judge.token(Bearer::Unknown, None),
+            }
+        })),
+    }
+}
+
+impl Judge {
+    /// Decides by a token.
+    fn token(&self, bearer: Bearer<'_>, identity: Option<&Identity>) -> Settled {
+        let policy = &self.policy.access.policy;
+        let who = identity.map(|identity| Rc::new(Who::new(policy, identity, &self.ring)));
+        let evidence = Evidence { session: Shown::Nothing, bearer };
+        match (decide(policy, &self.auth.sessions.revocations.current(), "", evidence, self.now), who) {
+            (Decision::Allow { .. }, who @ Some(_)) => Settled::Pass(Grant { who, ..Grant::default() }),
+            (Decision::Forbidden, Some(who)) => forbidden(&who, Vec::new()),
+            (Decision::Unauthenticated(why), _) => nobody(why).settled(),
+            _ => Why::Provider.settled(),
+        }
+    }
+}
