@@ -7,6 +7,7 @@ mod support;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
+use support::authority::client_hello;
 use support::backend::RawBackend;
 use support::classes::{Classes, LAX, STRICT, put_class, put_proxy_class};
 use support::client::{Client, End};
@@ -234,6 +235,33 @@ fn a_class_denies_for_itself_only() {
     assert_eq!(ask(GOOD, penstock.http(), LAX), Outcome::Answered(308));
     assert_eq!(requests(&backend), 2);
     assert!((refused(penstock, "userspace") - 1.0).abs() < 0.5);
+}
+
+#[test]
+fn a_class_denies_what_would_be_passed_through() {
+    let backend = RawBackend::manual();
+    let classes = Classes::new(&[backend.address()], "{connections: {deniedSources: [127.0.0.0/8]}}");
+    for (class, host) in [("penstock", "lax-pass.test"), ("strict", "strict-pass.test")] {
+        let ingress = Ingress::new("default", host).class(Some(class)).path(host, "/", "Prefix", "app");
+        classes.manifests.ingress(&ingress.annotation("penstock.dev/ssl-passthrough", "true"));
+    }
+    let penstock = &classes.penstock;
+    let connections =
+        |result| penstock.metric("penstock_passthrough_connections_total", &[("result", result)]);
+    let known = |host| penstock.admin_get("/table").text().contains(host);
+    penstock.eventually("both are known", |_| known("lax-pass.test") && known("strict-pass.test"));
+    let mut client = Client::http(penstock.https());
+    client.send(client_hello("strict-pass.test"));
+    let (end, received) = client.ended();
+    assert!(matches!(end, End::Closed | End::Reset) && received.is_empty(), "{end:?} {received:?}");
+    penstock.eventually("it is counted", |_| connections("denied-source") > 0.0);
+    let hello = client_hello("lax-pass.test");
+    let mut client = Client::http(penstock.https());
+    client.send(&hello);
+    // It is the first that the backend sees.
+    let mut accepted = backend.accept();
+    accepted.wait_for("\x16\x03");
+    assert!(hello.starts_with(&accepted.received()));
 }
 
 #[test]

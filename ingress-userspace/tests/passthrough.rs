@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest as _, Sha256};
-use support::authority::{Authority, KeyKind, Pair, trusting_anything};
+use support::authority::{Authority, KeyKind, Pair, client_hello, trusting_anything};
 use support::backend::{PeerEnd, RawBackend};
 use support::client::{Client, End};
 use support::manifests::{Ingress, Manifests};
@@ -72,15 +72,6 @@ impl Stage {
 fn passing(name: &str, host: &str, annotations: &[(&str, &str)]) -> Ingress {
     let ingress = Ingress::new("default", name).path(host, "/", "Prefix", "db").annotation(PASS, "true");
     annotations.iter().fold(ingress, |ingress, (name, value)| ingress.annotation(name, value))
-}
-
-/// The ClientHello of a real client.
-fn hello(name: &str) -> Vec<u8> {
-    let config = Arc::new(trusting_anything());
-    let mut client = ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    bytes
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -151,7 +142,7 @@ fn the_handshake_is_the_backends_and_every_byte_arrives() {
 fn the_hello_arrives_as_it_was_however_it_was_cut() {
     let backend = RawBackend::manual();
     let stage = Stage::new(backend.address());
-    let whole = hello("pass.test");
+    let whole = client_hello("pass.test");
     // One byte at a time, and one byte of the message per record.
     let split: Vec<u8> = whole[5..].iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
     for (bytes, dribbled) in [(&whole, false), (&whole, true), (&split, false)] {
@@ -181,7 +172,7 @@ fn a_half_close_of_the_backend_leaves_the_other_direction_open() {
     let backend = RawBackend::manual();
     let stage = Stage::new(backend.address());
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     peer.send("bye");
     peer.half_close();
@@ -210,8 +201,8 @@ fn other_names_are_terminated_as_if_nothing_was_passed_through() {
     let mut client = Client::https(stage.penstock.https(), "app.test", &stage.ca.client());
     assert!(matches!(client.get("pass.test", "/").status(), 404 | 421));
     // What is no TLS, or broken TLS, gets the same answer.
-    let truncated = hello("pass.test")[..50].to_vec();
-    let mut renamed = hello("app.test");
+    let truncated = client_hello("pass.test")[..50].to_vec();
+    let mut renamed = client_hello("app.test");
     renamed[5] = 2;
     for bytes in
         [b"GET / HTTP/1.1\r\nHost: pass.test\r\n\r\n".to_vec(), b"SSH-2.0-x\r\n".to_vec(), truncated, renamed]
@@ -238,7 +229,7 @@ fn wildcards_and_the_annotation_of_ingress_nginx_work() {
         penstock.admin_get("/table").text().contains("*.wild.test")
     });
     let mut client = stage.raw();
-    client.send(hello("A.Wild.test"));
+    client.send(client_hello("A.Wild.test"));
     assert!(!backend.accept().wait_for("\x16\x03").is_empty());
     let entry = stage.penstock.access_log();
     assert!(entry.is_empty(), "it is written down when it has ended");
@@ -254,7 +245,7 @@ fn a_reset_goes_through() {
     let backend = RawBackend::manual();
     let stage = Stage::new(backend.address());
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     peer.wait_for("\x16\x03");
     client.reset();
@@ -262,7 +253,7 @@ fn a_reset_goes_through() {
     stage.wait_ended("client-reset", 1.0);
 
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     peer.wait_for("\x16\x03");
     peer.reset();
@@ -278,7 +269,7 @@ fn without_a_backend_the_connection_is_closed_and_counted() {
     backend.stop();
     let closed = || {
         let mut client = stage.raw();
-        client.send(hello("pass.test"));
+        client.send(client_hello("pass.test"));
         let (end, received) = client.ended();
         assert!(matches!(end, End::Closed | End::Reset) && received.is_empty(), "{end:?}");
     };
@@ -302,7 +293,7 @@ fn a_change_of_the_table_leaves_open_connections_alone() {
     let backend = RawBackend::manual();
     let stage = Stage::new(backend.address());
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     peer.wait_for("\x16\x03");
     stage.manifests.remove("ingress-default-pass.yaml").remove("service-default-db.yaml");
@@ -311,7 +302,7 @@ fn a_change_of_the_table_leaves_open_connections_alone() {
     });
     // The handshake is Penstock's own now: it answers.
     let mut other = stage.raw();
-    other.send(hello("pass.test"));
+    other.send(client_hello("pass.test"));
     assert_eq!(other.exactly(2), [22, 3]);
     client.send("still here");
     peer.wait_for("still here");
@@ -324,11 +315,11 @@ fn a_slow_hello_and_a_silent_connection_end_in_time() {
     let backend = RawBackend::manual();
     let stage = Stage::with(backend.address(), "timeouts:\n  handshake: 500ms\n  idle: 500ms\n", &[]);
     let mut client = stage.raw();
-    client.send(&hello("pass.test")[..100]);
+    client.send(&client_hello("pass.test")[..100]);
     assert!(matches!(client.ended().0, End::Closed | End::Reset));
     assert!(stage.penstock.metric("penstock_tls_handshake_errors_total", &[("reason", "timeout")]) >= 1.0);
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     assert!(matches!(client.ended().0, End::Closed | End::Reset));
     assert!(matches!(peer.ended().0, PeerEnd::Closed | PeerEnd::Reset));
@@ -340,7 +331,7 @@ fn a_drain_gives_open_connections_its_time() {
     let backend = RawBackend::manual();
     let mut stage = Stage::new(backend.address());
     let mut client = stage.raw();
-    client.send(hello("pass.test"));
+    client.send(client_hello("pass.test"));
     let mut peer = backend.accept();
     peer.wait_for("\x16\x03");
     stage.penstock.signal("TERM");
@@ -358,7 +349,7 @@ fn a_drain_gives_open_connections_its_time() {
 fn the_backend_is_told_the_clients_address_if_it_wants_to_be() {
     let backend = RawBackend::manual();
     let stage = Stage::with(backend.address(), "", &[(PROXY, "v2")]);
-    let bytes = hello("pass.test");
+    let bytes = client_hello("pass.test");
     let mut client = stage.raw();
     client.send(&bytes);
     let mut peer = backend.accept();
@@ -389,7 +380,7 @@ fn haproxy_reads_the_header() {
         Err(reason) => return skipped(test, &reason),
     };
     let stage = Stage::with(haproxy.address(), "", &[(PROXY, "v2")]);
-    let bytes = hello("pass.test");
+    let bytes = client_hello("pass.test");
     let mut client = stage.raw();
     client.send(&bytes);
     let mut peer = backend.accept();
@@ -407,7 +398,7 @@ fn many_connections_cross_without_mixing() {
     let mut open = Vec::new();
     for number in 0..50 {
         let mut client = stage.raw().limit(Duration::from_mins(1));
-        client.send(hello("pass.test"));
+        client.send(client_hello("pass.test"));
         let mut peer = backend.accept();
         let secret = format!("client {number}.");
         client.send(&secret);

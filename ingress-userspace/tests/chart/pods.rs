@@ -132,6 +132,9 @@ fn ebpf_brings_two_capabilities_and_no_more() {
     assert_eq!(container["volumeMounts"][1]["mountPath"], "/sys/fs/bpf");
     let config: Value = serde_saphyr::from_str(rendered.config()).unwrap();
     assert_eq!(config["kernel"]["pinDirectory"], "/sys/fs/bpf/edge-rel-penstock");
+    let rendered = helm.render(&["ebpf.enabled=true", "ebpf.perfmon=true"]);
+    let capabilities = &rendered.container()["securityContext"]["capabilities"]["add"];
+    assert_eq!(*capabilities, json!(["BPF", "NET_ADMIN", "PERFMON"]));
 }
 
 #[test]

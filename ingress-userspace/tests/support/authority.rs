@@ -11,7 +11,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 /// The algorithm of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +127,14 @@ pub(crate) fn trusting_anything() -> ClientConfig {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth()
+}
+
+/// The ClientHello of a real client.
+pub(crate) fn client_hello(name: &str) -> Vec<u8> {
+    let (config, name) = (Arc::new(trusting_anything()), ServerName::try_from(name.to_owned()).unwrap());
+    let mut bytes = Vec::new();
+    ClientConnection::new(config, name).unwrap().write_tls(&mut bytes).unwrap();
+    bytes
 }
 
 fn provider() -> Arc<CryptoProvider> {
