@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 use crate::cli::{Check, Cli, Cluster, Command, Dump, EXIT_REFUSED, Explain};
+use crate::commands::explain_access::read_claims;
 use crate::commands::{Objects, check, doctor, dump, explain};
 use crate::config::Config;
 use crate::control::api::Namespaces;
@@ -87,13 +88,16 @@ fn run_check(arguments: &Check) -> Result<(), String> {
 }
 
 fn run_explain(arguments: &Explain) -> Result<String, String> {
+    let claims = arguments.claims.as_deref().map(read_claims).transpose()?;
     let by_objects = arguments.by_cluster || arguments.manifests.is_some();
     match arguments.admin.first() {
         _ if by_objects => {
             let config = load_config(arguments.config.as_deref())?;
             let objects = objects(arguments.manifests.as_deref(), &arguments.cluster);
-            explain::explain_objects(&objects, &arguments.url, &config, &clock())
+            explain::explain_objects(&objects, &arguments.url, claims.as_ref(), &config, &clock())
         }
+        // The claims of a person do not belong into a URL.
+        Some(_) if claims.is_some() => Err("--claims needs --manifests DIR or --cluster".to_owned()),
         Some(admin) => explain::explain_running(*admin, &arguments.url),
         None => Err("name --manifests DIR, --cluster or --admin ADDR".to_owned()),
     }

@@ -124,6 +124,10 @@ pub struct Check {
 pub struct Explain {
     /// The URL: `https://host/path`.
     pub url: String,
+    /// Tell what the access policy decides about somebody with these claims: an object in JSON, or a file with one. Needs --manifests
+    /// or --cluster.
+    #[arg(long, value_name = "JSON|FILE")]
+    pub claims: Option<String>,
     /// Explain by a directory of manifests, instead of asking a running Penstock.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,

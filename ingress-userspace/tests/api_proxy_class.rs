@@ -23,7 +23,7 @@ use support::stage::Stage;
 /// Somebody who may do everything, in a cluster that knows ProxyClass.
 fn installed(cluster: &Cluster) -> Kube {
     let kube = Kube::admin(cluster);
-    kube.define_proxy_class();
+    kube.define_kinds();
     kube
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use penstock::commands::Objects;
 use penstock::commands::check::check;
+use penstock::commands::dump::dump_objects;
 use penstock::commands::explain::explain_objects;
+use penstock::commands::explain_access::read_claims;
 use penstock::config::Config;
 use penstock::sys::clock::{Clock, SystemClock};
 use rcgen::{CertificateParams, KeyPair};
@@ -112,8 +114,9 @@ fn an_explanation_tells_who_serves_and_who_does_not() {
         ingress("shop", "penstock", true, &[("/", "Prefix"), ("/cart", "Prefix"), ("/cart/x", "Exact")]);
     let directory =
         directory(&[("a.yaml", CLASS), ("b.yaml", SERVICE), ("c.yaml", &site), ("d.yaml", &secret())]);
-    let explain =
-        |url: &str| explain_objects(&Objects::Directory(directory.path()), url, &Config::default(), &clock());
+    let explain = |url: &str| {
+        explain_objects(&Objects::Directory(directory.path()), url, None, &Config::default(), &clock())
+    };
 
     let text = explain("https://shop.example/cart/./items?x").unwrap();
     let lines: Vec<_> = text.lines().collect();
@@ -148,4 +151,93 @@ fn an_explanation_tells_who_serves_and_who_does_not() {
     assert!(text.contains("answer       404, no rule matches\n"), "{text}");
     assert!(text.contains("certificate  the self-signed default certificate: CN=Penstock"), "{text}");
     assert!(explain("shop.example").is_err());
+}
+
+const GUARD: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: client}
+stringData: {secret: hunter2}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: IdentityProvider
+metadata: {name: corp}
+spec:
+  issuer: https://id.example
+  clientID: penstock
+  clientSecret: {name: client, key: secret}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: dev}
+spec:
+  targets: {ingresses: [shop]}
+  provider: corp
+  publicPaths: [{path: /static, type: Prefix}]
+  allow:
+  - emailDomains: [example.com]
+  - groups: [dev]
+  pages: {}
+";
+
+#[test]
+fn explain_tells_what_a_policy_decides() {
+    let site = ingress("shop", "penstock", true, &[("/", "Prefix")]);
+    let (secret, other) = (secret(), GUARD.replace("name: dev", "name: more"));
+    let directory = directory(&[
+        ("a.yaml", CLASS),
+        ("b.yaml", SERVICE),
+        ("c.yaml", &site),
+        ("d.yaml", &secret),
+        ("e.yaml", GUARD),
+    ]);
+    let objects = Objects::Directory(directory.path());
+    let explain = |path: &str, claims: &str| {
+        let claims = read_claims(claims).unwrap();
+        let url = format!("https://shop.example{path}");
+        explain_objects(&objects, &url, Some(&claims), &Config::default(), &clock()).unwrap()
+    };
+    let dev = explain("/a", r#"{"sub":"ann","groups":["dev","x"],"preferred_username":"Ann"}"#);
+    for line in [
+        "answer       from the backend, for whom its access policy allows",
+        "access       AccessPolicy default/dev",
+        "access       by IdentityProvider default/corp (https://id.example)",
+        "decision     forwarded, by allow[1]",
+        "field        X-Auth-Request-User: ann",
+        "field        X-Auth-Request-Groups: dev,x",
+    ] {
+        assert!(dev.lines().any(|found| found == line), "{line}\n{dev}");
+    }
+    assert!(!dev.contains("hunter2"));
+    let unverified = explain("/a", r#"{"sub":"ann","email":"ann@example.com"}"#);
+    assert!(unverified.contains("decision     403"), "{unverified}");
+    let verified = explain("/a", r#"{"sub":"ann","email":"ann@example.com","email_verified":true}"#);
+    assert!(verified.contains("decision     forwarded, by allow[0]"), "{verified}");
+    assert!(explain("/a", "{}").contains("decision     nobody"));
+    let public = explain("/static/a", "{}");
+    assert!(
+        public.contains("the path is public") && public.contains("from the backend, for everybody"),
+        "{public}"
+    );
+
+    fs::write(directory.path().join("f.yaml"), other).unwrap();
+    let denied = explain("/static/a", r#"{"sub":"ann","groups":["dev"]}"#);
+    assert!(
+        denied.contains("answer       503, what guards Ingress default/shop cannot be enforced"),
+        "{denied}"
+    );
+    assert!(denied.contains("denies everything: it has AccessPolicies"), "{denied}");
+    let checked = check(&objects, &Config::default(), &clock()).unwrap();
+    assert!(
+        checked.refused && checked.text.contains("ACCEPTED IdentityProvider default/corp"),
+        "{}",
+        checked.text
+    );
+    assert!(
+        checked.text.contains("REFUSED Ingress default/shop metadata.name: it has AccessPolicies"),
+        "{}",
+        checked.text
+    );
+    let dumped = dump_objects(&objects, &Config::default(), &clock()).unwrap().text;
+    assert!(dumped.contains("AccessPolicies") && !dumped.contains("hunter2"), "{dumped}");
 }

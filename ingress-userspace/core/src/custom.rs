@@ -53,6 +53,19 @@ pub struct CustomStatus {
     pub observed_generation: Option<i64>,
 }
 
+/// A rule between the fields of a spec, as the API server checks it before it stores an object. Our own reader has the same in
+/// words of its own, and a test compares the two.
+pub struct CelRule {
+    /// What `self` is: the path of a section below the spec, where `[]` stands for each element of a list; empty for the spec.
+    pub section: &'static str,
+    /// The field that the message is about; empty if it is the section.
+    pub field: &'static str,
+    /// The rule.
+    pub cel: &'static str,
+    /// What is wrong if it does not hold.
+    pub message: &'static str,
+}
+
 /// A spec as it was read.
 ///
 /// The API server's schema admits only what can be read; but its CustomResourceDefinition may be of another version than this

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ingress_core::objects::ObjectKey;
 use ingress_core::report::ObjectReport;
 use ingress_core::settings::Settings;
-use ingress_core::table::{Backend, Class, ClassId, Denied, Identity, RoutingTable, Rule};
+use ingress_core::table::{Access, Backend, Class, ClassId, Denied, Identity, RoutingTable, Rule};
 use serde_json::{Map, Value, json};
 
 use crate::control::SourceProblem;
@@ -23,6 +23,7 @@ pub fn table(table: &RoutingTable) -> Value {
         "backends": backends.into_iter().map(|backend| backend_json(backend)).collect::<Value>(),
         "tlsHosts": table.tls_hosts().map(tls_host).collect::<Value>(),
         "classes": table.classes().map(|(id, class)| class_json(table, id, class)).collect::<Value>(),
+        "accesses": table.accesses().map(|(_, access)| access_json(access)).collect::<Value>(),
         "certificates": table.identities().map(|identity| certificate(identity)).collect::<Value>(),
     })
 }
@@ -36,10 +37,27 @@ fn rule_json(table: &RoutingTable, rule: &Rule) -> Value {
         "rule": *rule.label,
         "backend": *table.backend(rule.backend).label,
         "class": *table.class(rule.class).name,
+        "access": rule.access.map(|id| table.access(id).title()),
         "denied": rule.denied.map(Denied::as_str),
         "tls": rule.tls,
         "acmeHttp01": rule.acme_http01,
         "passthrough": rule.passthrough.map(|how| json!({ "proxyProtocol": how.proxy_protocol })),
+    })
+}
+
+/// Who may use routes, without any secret.
+fn access_json(access: &Access) -> Value {
+    json!({
+        "access": access.title(),
+        "problem": access.policy.problem.as_deref(),
+        "provider": access.provider.as_ref().map(|provider| provider.name.to_string()),
+        "issuer": access.provider.as_ref().map(|provider| &*provider.issuer),
+        "external": access.external.as_ref().map(|external| external.url.to_string()),
+        "rules": access.policy.allow.len(),
+        "publicPaths": access.policy.public.len(),
+        "signIn": access.policy.sign_in,
+        "bearer": access.policy.bearer,
+        "fields": access.policy.fields.iter().map(|field| &*field.name).collect::<Value>(),
     })
 }
 

@@ -45,8 +45,9 @@ fn write(loaded: &Loaded) -> Checked {
             counts[found.severity as usize] += 1;
             finding(&mut text, found.severity, &place, &found.field, &found.message);
         }
-        if report.accepted() && report.object.kind == Kind::Ingress {
-            accepted += 1;
+        let told = [Kind::Ingress, Kind::IdentityProvider, Kind::AccessPolicy];
+        if report.accepted() && told.contains(&report.object.kind) {
+            accepted += usize::from(report.object.kind == Kind::Ingress);
             let _ = writeln!(text, "ACCEPTED {place}");
         }
     }

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ingress_core::auth::public_paths::is_public;
 use ingress_core::http::{normalize_path, parse_authority};
 use ingress_core::settings::Settings;
 use ingress_core::table::{Candidate, ClassId, Denied, Identity, RoutingTable, Rule, Verdict};
 
+use super::explain_access::{self, Claims};
 use super::load::Loaded;
 use super::{Objects, certificate, fetch};
 use crate::config::Config;
+use crate::control::unix;
 use crate::sys::clock::Clock;
 
 /// The longest URL that is explained.
@@ -19,20 +22,46 @@ const MAX_URL: usize = 64 * 1024;
 /// Rules that do not serve, told one by one.
 const MAX_OTHERS: usize = 100;
 
-/// Explains a URL by objects; the error says what is wrong with the URL, the configuration or the cluster.
+/// Explains a URL by objects, and with `claims` what is decided about somebody who has these; the error says what is wrong with the
+/// URL, the configuration or the cluster.
 pub fn explain_objects(
     objects: &Objects<'_>,
     url: &str,
+    claims: Option<&Claims>,
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<String, String> {
     let loaded = Loaded::read(objects, config, clock)?;
     let mut text = explain_text(&loaded.table, &loaded.fallback, url)?;
+    if let Some(claims) = claims {
+        explain_claims(&mut text, &loaded.table, url, claims, unix(&**clock))?;
+    }
     // A manifest that cannot be read may be the answer to the question.
     for problem in &loaded.problems {
         let _ = writeln!(text, "note         {problem}");
     }
     Ok(text)
+}
+
+/// What is decided about somebody.
+fn explain_claims(
+    text: &mut String,
+    table: &RoutingTable,
+    url: &str,
+    claims: &Claims,
+    now: i64,
+) -> Result<(), String> {
+    let target = Target::parse(url)?;
+    let rule = table.route(&target.host, &target.path);
+    match rule.and_then(|rule| rule.access).map(|id| table.access(id)) {
+        Some(access) => {
+            for (word, rest) in explain_access::decision(access, &target.path, claims, now) {
+                line(text, word, &rest);
+            }
+        }
+        None => line(text, "decision", "none, no policy guards this URL"),
+    }
+    Ok(())
 }
 
 /// Asks a running Penstock at its admin address.
@@ -54,6 +83,11 @@ pub fn explain_text(table: &RoutingTable, fallback: &Identity, url: &str) -> Res
     if let Some(rule) = rule {
         line(&mut text, "rule", &describe(rule));
         line(&mut text, "backend", &backend(table, rule));
+        if let Some(access) = rule.access.map(|id| table.access(id)) {
+            for (word, rest) in explain_access::describe(access, &target.path) {
+                line(&mut text, word, &rest);
+            }
+        }
     }
     if target.tls {
         let identity = table.identity(Some(&target.host)).map_or(fallback, |identity| identity);
@@ -169,8 +203,17 @@ fn answer(table: &RoutingTable, target: &Target<'_>, rule: Option<&Rule>) -> Str
         Some(Denied::Backend) => {
             "503, the Service or its port is missing or not allowed; see the Ingress' report".to_owned()
         }
-        None if table.backend(rule.backend).endpoints.is_empty() => "503, no endpoint is ready".to_owned(),
-        None => "from the backend".to_owned(),
+        None => match rule.access.map(|id| table.access(id)) {
+            Some(access) if access.policy.problem.is_some() => {
+                format!("503, {} cannot be enforced", access.title())
+            }
+            _ if table.backend(rule.backend).endpoints.is_empty() => "503, no endpoint is ready".to_owned(),
+            Some(access) if is_public(&access.policy.public, &target.path) => {
+                "from the backend, for everybody".to_owned()
+            }
+            Some(_) => "from the backend, for whom its access policy allows".to_owned(),
+            None => "from the backend".to_owned(),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ pub mod check;
 pub mod doctor;
 pub mod dump;
 pub mod explain;
+pub mod explain_access;
 mod fetch;
 mod load;
 

@@ -12,7 +12,7 @@ use crate::sys::clock::Clock;
 use crate::sys::memory;
 
 /// Now, in Unix seconds.
-pub(super) fn unix(clock: &dyn Clock) -> i64 {
+pub(crate) fn unix(clock: &dyn Clock) -> i64 {
     i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 

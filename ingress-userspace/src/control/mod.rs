@@ -17,5 +17,6 @@ pub mod session_state;
 pub mod source;
 pub mod writeback;
 
+pub(crate) use maker::unix;
 pub use publish::{Published, run};
 pub use source::{Batch, ObjectSource, SourceProblem};

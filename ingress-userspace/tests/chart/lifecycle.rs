@@ -1,13 +1,16 @@
 //! Install, upgrade, rollback, uninstall: what each makes, changes and leaves.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionCondition,
+};
 
 use crate::helm::chart;
 use crate::release::{Release, is_there};
 use crate::support::cluster::block_on;
 
 const CRD: &str = "proxyclasses.penstock.dev";
+const CRDS: [&str; 3] = [CRD, "identityproviders.penstock.dev", "accesspolicies.penstock.dev"];
 
 fn checksum(daemon_set: &DaemonSet) -> &str {
     let template = daemon_set.spec.template.metadata.as_ref().unwrap();
@@ -20,11 +23,13 @@ fn install_without_values_makes_everything() {
     let said = release.chart("install", &[]);
     assert!(said.contains("STATUS: deployed") && said.contains("ingressClassName: installed"), "{said}");
     assert!(release.exists());
-    let crd = block_on(release.kube.all::<CustomResourceDefinition>().get(CRD)).unwrap();
-    let conditions = crd.status.unwrap().conditions.unwrap();
-    assert!(
-        conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
-    );
+    for name in CRDS {
+        let crd = block_on(release.kube.all::<CustomResourceDefinition>().get(name)).unwrap();
+        let conditions = crd.status.unwrap().conditions.unwrap();
+        let established =
+            |c: &CustomResourceDefinitionCondition| c.type_ == "Established" && c.status == "True";
+        assert!(conditions.iter().any(established), "{name}");
+    }
 }
 
 #[test]

@@ -12,9 +12,13 @@ use crate::support::cluster::{Kube, block_on, shared};
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// Resources, and the verbs that are needed: in namespaces that are watched, and in the release's own.
-const WATCHED: [(&str, &str, &[&str]); 6] = [
+const WATCHED: [(&str, &str, &[&str]); 10] = [
     ("networking.k8s.io", "ingresses", &["list", "watch"]),
     ("networking.k8s.io", "ingresses/status", &["patch"]),
+    ("penstock.dev", "accesspolicies", &["list", "watch"]),
+    ("penstock.dev", "accesspolicies/status", &["patch"]),
+    ("penstock.dev", "identityproviders", &["list", "watch"]),
+    ("penstock.dev", "identityproviders/status", &["patch"]),
     ("", "services", &["list", "watch"]),
     ("discovery.k8s.io", "endpointslices", &["list", "watch"]),
     ("", "secrets", &["get", "list", "watch"]),

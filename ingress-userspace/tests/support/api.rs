@@ -10,9 +10,6 @@ use super::cluster::Kube;
 use super::manifests::{Ingress, Manifests};
 use super::process::Penstock;
 
-/// The definition of ProxyClass, as the chart installs it.
-const DEFINITION: &str = include_str!("../../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
-
 /// An address of this machine that an EndpointSlice may hold: not a loopback one. Packets to it do not leave the machine.
 pub(crate) fn own_address() -> IpAddr {
     // No packet is sent: the kernel chooses the address that it would send from (RFC 5737 names a network of nobody).
@@ -34,11 +31,10 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// A new namespace, in a cluster that has the class `penstock` and knows ProxyClass.
+    /// A new namespace, in a cluster that has the class `penstock` and knows our kinds.
     pub(crate) fn new(kube: &Kube, name: &str) -> Self {
-        kube.define_proxy_class();
+        kube.define_kinds();
         let space = Self { kube: kube.clone(), namespace: kube.namespace(name), ca: Authority::new() };
-        kube.apply(&space.namespace, DEFINITION);
         space.put(|manifests| manifests.class("penstock", "penstock.dev/ingress-controller", false));
         space
     }

@@ -16,6 +16,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use ingress_core::access_policy::AccessPolicy;
+use ingress_core::identity_provider::IdentityProvider;
 use ingress_core::proxy_class::ProxyClass;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -31,7 +33,11 @@ use tokio::runtime::Runtime;
 use super::DEADLINE;
 
 /// What the chart installs before anything else.
-const DEFINITION: &str = include_str!("../../../charts/penstock/crds/penstock.dev_proxyclasses.yaml");
+const DEFINITIONS: [(&str, &str); 3] = [
+    ("proxyclasses", include_str!("../../../charts/penstock/crds/penstock.dev_proxyclasses.yaml")),
+    ("identityproviders", include_str!("../../../charts/penstock/crds/penstock.dev_identityproviders.yaml")),
+    ("accesspolicies", include_str!("../../../charts/penstock/crds/penstock.dev_accesspolicies.yaml")),
+];
 
 /// The cluster that all tests of this program share. It ends with the program. None if the programs were not built:
 /// the test is then reported as skipped, except in CI, where it fails.
@@ -132,23 +138,41 @@ impl Kube {
         name
     }
 
-    /// Makes ProxyClass known, and waits until it can be used.
+    /// Makes our kinds known, and waits until they can be used.
     #[track_caller]
-    pub(crate) fn define_proxy_class(&self) {
-        self.apply("", DEFINITION);
+    pub(crate) fn define_kinds(&self) {
+        for (_, definition) in DEFINITIONS {
+            self.apply("", definition);
+        }
+        for (plural, _) in DEFINITIONS {
+            self.wait_defined(plural);
+        }
+    }
+
+    #[track_caller]
+    fn wait_defined(&self, plural: &str) {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let definitions = self.all::<CustomResourceDefinition>();
-            let definition = block_on(definitions.get("proxyclasses.penstock.dev")).unwrap();
+            let definition = block_on(definitions.get(&format!("{plural}.penstock.dev"))).unwrap();
             let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
             let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
             assert!(!is("NonStructuralSchema"), "{conditions:#?}");
             // Established comes before the first request is served.
-            if is("Established") && block_on(self.all::<ProxyClass>().list(&ListParams::default())).is_ok() {
+            if is("Established") && self.answers(plural) {
                 return;
             }
             assert!(Instant::now() < deadline, "{conditions:#?}");
             std::thread::yield_now();
+        }
+    }
+
+    fn answers(&self, plural: &str) -> bool {
+        let params = ListParams::default();
+        match plural {
+            "accesspolicies" => block_on(self.all::<AccessPolicy>().list(&params)).is_ok(),
+            "identityproviders" => block_on(self.all::<IdentityProvider>().list(&params)).is_ok(),
+            _ => block_on(self.all::<ProxyClass>().list(&params)).is_ok(),
         }
     }
 

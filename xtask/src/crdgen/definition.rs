@@ -1,24 +1,40 @@
-//! The CustomResourceDefinition.
+//! The CustomResourceDefinitions.
 
-use ingress_core::proxy_class::{ACCEPTED, GROUP, KIND, PLURAL, ProxyClass};
-use k8s_openapi::Resource;
+use ingress_core::custom::{ACCEPTED, GROUP, VERSION};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
 use crate::shell::Outcome;
 
-const HEADER: &str =
-    "# Generated from ingress-userspace/core/src/settings by `cargo xtask crdgen`; change it there.\n";
+/// What is to be said about a kind beyond its spec.
+pub(super) struct About {
+    /// Where its types are, below `ingress-userspace/core/src`.
+    pub(super) source: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) short: &'static str,
+    pub(super) namespaced: bool,
+    /// What the kind is for.
+    pub(super) description: &'static str,
+    /// What its condition tells.
+    pub(super) accepted: &'static str,
+    /// The name of a field, and its path, that a list shows.
+    pub(super) column: Option<(&'static str, &'static str)>,
+}
 
 /// The file.
-pub(super) fn text(spec: &Value) -> Outcome<String> {
-    let definition = definition(spec);
+pub(super) fn text(about: &About, spec: &Value) -> Outcome<String> {
+    let definition = definition(about, spec);
     // Whatever the type of Kubernetes does not have, the API server would drop.
     let typed: CustomResourceDefinition = serde_json::from_value(definition.clone())?;
     if let Some(lost) = lost(&definition, &serde_json::to_value(typed)?) {
         return Err(format!("Kubernetes does not know the keyword {lost} of the schema").into());
     }
-    Ok(format!("{HEADER}{}", serde_saphyr::to_string(&definition)?))
+    let source = about.source;
+    let header = format!(
+        "# Generated from ingress-userspace/core/src/{source} by `cargo xtask crdgen`; change it there.\n"
+    );
+    Ok(format!("{header}{}", serde_saphyr::to_string(&definition)?))
 }
 
 /// A keyword that is in one value and not in the other.
@@ -35,32 +51,36 @@ fn lost(written: &Value, kept: &Value) -> Option<String> {
     }
 }
 
-fn definition(spec: &Value) -> Value {
+fn definition(about: &About, spec: &Value) -> Value {
+    let (kind, plural) = (about.kind, about.plural);
+    let mut columns: Vec<Value> = Vec::new();
+    columns.extend(about.column.map(|(name, path)| column(name, "string", path, "What the spec says.")));
+    columns.extend([
+        column(ACCEPTED, "string", &condition("status"), "Whether the present spec is used."),
+        column("Reason", "string", &condition("reason"), "Why it is used or not."),
+        column("Age", "date", ".metadata.creationTimestamp", "Since when it exists."),
+    ]);
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{PLURAL}.{GROUP}")},
+        "metadata": {"name": format!("{plural}.{GROUP}")},
         "spec": {
             "group": GROUP,
             "names": {
-                "kind": KIND,
-                "listKind": format!("{KIND}List"),
-                "plural": PLURAL,
-                "singular": "proxyclass",
-                "shortNames": ["pxc"],
+                "kind": kind,
+                "listKind": format!("{kind}List"),
+                "plural": plural,
+                "singular": kind.to_ascii_lowercase(),
+                "shortNames": [about.short],
             },
-            "scope": "Cluster",
+            "scope": if about.namespaced { "Namespaced" } else { "Cluster" },
             "versions": [{
-                "name": ProxyClass::VERSION,
+                "name": VERSION,
                 "served": true,
                 "storage": true,
                 "subresources": {"status": {}},
-                "additionalPrinterColumns": [
-                    column(ACCEPTED, "string", &condition("status"), "Whether the present spec is used."),
-                    column("Reason", "string", &condition("reason"), "Why it is used or not."),
-                    column("Age", "date", ".metadata.creationTimestamp", "Since when it exists."),
-                ],
-                "schema": {"openAPIV3Schema": root(spec)},
+                "additionalPrinterColumns": columns,
+                "schema": {"openAPIV3Schema": root(about, spec)},
             }],
         },
     })
@@ -74,27 +94,26 @@ fn column(name: &str, kind: &str, path: &str, description: &str) -> Value {
     json!({"name": name, "type": kind, "jsonPath": path, "description": description})
 }
 
-fn root(spec: &Value) -> Value {
+fn root(about: &About, spec: &Value) -> Value {
     json!({
         "type": "object",
-        "description": "A ProxyClass is what the Ingresses of a class are served with. An IngressClass names it in spec.parameters \
-                        (apiGroup penstock.dev, kind ProxyClass).",
+        "description": about.description,
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status(),
+            "status": status(about),
         },
     })
 }
 
 /// The schema of `metav1.Condition` and what is around it.
-fn status() -> Value {
+fn status(about: &About) -> Value {
     let text = |description: &str, longest: u32| json!({"type": "string", "description": description, "maxLength": longest});
     json!({
         "type": "object",
-        "description": "What became of the ProxyClass; written by Penstock.",
+        "description": format!("What became of the {}; written by Penstock.", about.kind),
         "properties": {
             "observedGeneration": {
                 "type": "integer",
@@ -103,7 +122,7 @@ fn status() -> Value {
             },
             "conditions": {
                 "type": "array",
-                "description": "Accepted: whether the present spec is used. If it is not, the last good one is, if there was one.",
+                "description": about.accepted,
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["type"],
                 "items": {

@@ -20,6 +20,32 @@ pub(super) fn updated(page: &str, spec: &Value) -> Outcome<String> {
     Ok(format!("{before}{BEGIN}{tables}\n{END}{after}"))
 }
 
+/// The page of a kind with one table of all fields.
+pub(super) fn flat(page: &str, spec: &Value) -> Outcome<String> {
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("the line {BEGIN:?} is missing"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("the line {END:?} is missing"))?;
+    let mut table = "\n| field | type | meaning |\n|---|---|---|\n".to_owned();
+    write_fields(&mut table, "", spec)?;
+    write_rules(&mut table, "", spec)?;
+    Ok(format!("{before}{BEGIN}{table}\n{END}{after}"))
+}
+
+/// What is refused, section by section.
+fn write_rules(text: &mut String, path: &str, section: &Value) -> Outcome {
+    let is_section = section["properties"].is_object();
+    for rule in section["x-kubernetes-validations"].as_array().into_iter().flatten().filter(|_| is_section) {
+        let field =
+            rule["fieldPath"].as_str().map_or_else(|| path.to_owned(), |field| format!("{path}{field}"));
+        let message = rule["message"].as_str().unwrap_or_default();
+        writeln!(text, "\nRefused at `{}`: {message}.", field.trim_start_matches('.'))?;
+    }
+    for (name, field) in properties(section) {
+        write_rules(text, &format!("{path}.{name}"), field)?;
+        write_rules(text, &format!("{path}.{name}[]"), &field["items"])?;
+    }
+    Ok(())
+}
+
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
@@ -41,6 +67,7 @@ fn write_fields(text: &mut String, prefix: &str, section: &Value) -> Outcome {
         let description = field["description"].as_str().unwrap_or_default().replace('|', "\\|");
         writeln!(text, "| `{path}` | {} | {description} |", type_of(field))?;
         write_fields(text, &format!("{path}."), field)?;
+        write_fields(text, &format!("{path}[]."), &field["items"])?;
     }
     Ok(())
 }
@@ -60,6 +87,7 @@ fn type_of(field: &Value) -> String {
             Some(allowed) => format!("list of {}", words(allowed)),
             None => "list".to_owned(),
         },
+        "object" if field["additionalProperties"].is_object() => "map".to_owned(),
         "object" => "section".to_owned(),
         "string"
             if field

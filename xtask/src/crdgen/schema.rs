@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use ingress_core::custom::CelRule;
 use ingress_core::settings::{RANGE, RULES, Rule, SettingsSpec, cel_bytes, written_defaults};
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +25,63 @@ pub(super) fn spec() -> Outcome<Value> {
     Ok(schema)
 }
 
+/// The schema of the spec of another kind of ours.
+pub(super) fn custom<S: JsonSchema>(rules: &[CelRule]) -> Outcome<Value> {
+    let settings = SchemaSettings::openapi3().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut schema = settings.into_generator().into_root_schema_for::<S>().to_value();
+    clean(&mut schema);
+    tell_ranges(&mut schema);
+    for rule in rules {
+        attach(&mut schema, rule)?;
+    }
+    Ok(schema)
+}
+
+/// Moves ranges into descriptions.
+fn tell_ranges(schema: &mut Value) {
+    let Value::Object(fields) = schema else { return };
+    if let Some(Value::String(range)) = fields.remove(RANGE)
+        && let Some(Value::String(description)) = fields.get_mut("description")
+    {
+        // Writing to a String does not fail.
+        let _ = write!(description, " Range: {range}.");
+    }
+    if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(tell_ranges);
+    }
+    if let Some(items) = fields.get_mut("items") {
+        tell_ranges(items);
+    }
+}
+
+/// Attaches a rule to its section.
+fn attach(schema: &mut Value, rule: &CelRule) -> Outcome {
+    let mut section = &mut *schema;
+    for part in rule.section.split('.').filter(|part| !part.is_empty()) {
+        let name = part.trim_end_matches("[]");
+        section =
+            section["properties"].get_mut(name).ok_or_else(|| format!("no section {}", rule.section))?;
+        if part.ends_with("[]") {
+            section = section.get_mut("items").ok_or_else(|| format!("{name} is no list"))?;
+        }
+    }
+    let mut written = json!({"rule": rule.cel, "message": rule.message, "reason": "FieldValueInvalid"});
+    if !rule.field.is_empty() {
+        if section["properties"].get(rule.field).is_none() {
+            return Err(format!("no field {} in {:?}", rule.field, rule.section).into());
+        }
+        written["fieldPath"] = json!(format!(".{}", rule.field));
+    }
+    match section["x-kubernetes-validations"].as_array_mut() {
+        Some(rules) => rules.push(written),
+        None => section["x-kubernetes-validations"] = json!([written]),
+    }
+    Ok(())
+}
+
 /// Takes out what a structural schema has not, or has elsewhere.
 fn clean(schema: &mut Value) {
     let Value::Object(fields) = schema else { return };
@@ -39,8 +98,12 @@ fn clean(schema: &mut Value) {
     if let Some(Value::Array(allowed)) = fields.get_mut("enum") {
         allowed.retain(|value| !value.is_null());
     }
-    for name in ["title", "nullable", "default", "additionalProperties"] {
+    for name in ["title", "nullable", "default"] {
         fields.remove(name);
+    }
+    // A map says of what; what only says that there is nothing else is for other readers.
+    if fields.get("additionalProperties").is_some_and(Value::is_boolean) {
+        fields.remove("additionalProperties");
     }
     if let Some(Value::String(description)) = fields.get_mut("description") {
         // The lines of a comment are no lines of a description.

@@ -2,9 +2,11 @@
 
 mod compile;
 mod fields;
+mod rules;
 mod spec;
 
 pub use fields::may_be_set;
+pub use rules::RULES;
 pub use spec::{
     AccessPolicySpec, AllowSpec, BearerSpec, ClaimSpec, ExternalSpec, FieldSource, FieldSpec, ForwardSpec,
     MatchLabels, PagesSpec, PathKind, PublicPathSpec, SessionSpec, SignInSpec, TargetSpec,

@@ -21,6 +21,7 @@ pub struct TargetSpec {
     pub ingresses: Vec<String>,
     /// By labels, all of which an Ingress has to have. An empty map selects none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 16)))]
     pub match_labels: MatchLabels,
 }
 

@@ -1,7 +1,9 @@
 //! The custom resource IdentityProvider (namespaced): who authenticates people, and what is to be known of it.
 
+mod rules;
 mod spec;
 
+pub use rules::RULES;
 pub use spec::{
     ClaimMappingSpec, ClientAuthentication, EntraSpec, IdentityProviderSpec, Preset, ProviderKind, SecretKey,
 };

@@ -100,7 +100,7 @@ pub struct ClaimMappingSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EntraSpec {
     /// The tenants whose people may sign in, by id (claim `tid`). Needed with the issuers of `common`, `organizations` and `consumers`.
-    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64), inner(length(min = 1, max = 255))))]
     pub tenants: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ pub struct IdentityProviderSpec {
     pub client_authentication: Option<ClientAuthentication>,
     /// The scopes that are asked for, instead of those of the preset (openid profile email).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32), inner(length(min = 1, max = 255))))]
     pub scopes: Vec<String>,
     /// Which claim says what.
     #[serde(default)]

@@ -116,7 +116,7 @@ impl Access {
 
     /// What messages call it.
     pub fn title(&self) -> String {
-        let kind = if self.of_ingress { "the annotations of Ingress" } else { "AccessPolicy" };
+        let kind = if self.of_ingress { "what guards Ingress" } else { "AccessPolicy" };
         format!("{kind} {}", self.name)
     }
 

@@ -85,6 +85,7 @@ fn a_table_shows_all_but_secrets() {
         "rule": "shop/web/",
         "backend": "shop/front:80",
         "class": "penstock",
+        "access": null,
         "denied": null,
         "tls": true,
         "acmeHttp01": false,

@@ -272,12 +272,10 @@ fn guarding<S: CustomSpec>(
     value: &Value,
     flaws: &mut Vec<Flaw>,
 ) -> Result<Arc<Custom<S>>, Flaw> {
-    let known = flaws.len();
-    let object: Arc<Custom<S>> = complete(key, value, flaws)?;
-    if object.spec.read().is_err() {
-        // What is unknown is among what cannot be read.
-        flaws.truncate(known);
-    }
+    let mut found = Vec::new();
+    let object: Arc<Custom<S>> = complete(key, value, &mut found)?;
+    // A field of the spec that is unknown is among what cannot be read, which translation tells.
+    flaws.extend(found.into_iter().filter(|flaw| !flaw.path.is_in("spec")));
     Ok(object)
 }
 

@@ -55,10 +55,12 @@ impl Settings {
             [] => vec![None],
             some => some.iter().map(|namespace| Some(Arc::from(namespace.as_str()))).collect(),
         };
-        let ingresses = namespaces.into_iter().filter(|_| self.addresses != AddressSource::Nothing);
+        let ingresses = namespaces.clone().into_iter().filter(|_| self.addresses != AddressSource::Nothing);
         let ingresses = ingresses.map(|namespace| Scope { kind: Kind::Ingress, namespace });
-        // Objects of ours are those of the cluster.
-        let conditions = self.conditions.iter().map(|kind| Scope { kind: *kind, namespace: None });
+        let conditions = self.conditions.iter().flat_map(|kind| {
+            let own = if kind.is_cluster_scoped() { vec![None] } else { namespaces.clone() };
+            own.into_iter().map(|namespace| Scope { kind: *kind, namespace })
+        });
         ingresses.chain(conditions).collect()
     }
 }
