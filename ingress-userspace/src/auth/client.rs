@@ -122,10 +122,8 @@ impl HyperClient {
 
     fn allows(&self, request: &HttpRequest) -> bool {
         let uri = request.uri();
-        let scheme = match (uri.scheme_str(), self.schemes) {
-            (Some("https"), _) | (Some("http"), Schemes::HttpToo) => true,
-            _ => false,
-        };
+        let scheme =
+            matches!((uri.scheme_str(), self.schemes), (Some("https"), _) | (Some("http"), Schemes::HttpToo));
         scheme && uri.host().is_some_and(|host| !host.is_empty())
     }
 }

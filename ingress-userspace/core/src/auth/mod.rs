@@ -15,6 +15,7 @@ pub mod claims;
 pub mod cookie;
 pub mod decision;
 pub mod fields;
+pub mod id_token;
 pub mod identity;
 pub mod key_ring;
 pub mod login;

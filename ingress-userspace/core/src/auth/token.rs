@@ -74,6 +74,8 @@ pub enum Refused {
     Subject,
     #[error("the token is no logout token")]
     Event,
+    #[error("the access token is not the one that came with the ID token")]
+    AccessToken,
 }
 
 impl Refused {
@@ -91,6 +93,7 @@ impl Refused {
             Self::NotYet => "not-yet",
             Self::Subject => "subject",
             Self::Event => "event",
+            Self::AccessToken => "access-token",
         }
     }
 }
@@ -198,7 +201,7 @@ impl Demands<'_> {
         Ok(Logout { id, subject, session, issued_at: issued })
     }
 
-    fn check_common(&self, claims: &Map<String, Value>, now: i64) -> Result<(), Refused> {
+    pub(super) fn check_common(&self, claims: &Map<String, Value>, now: i64) -> Result<(), Refused> {
         if claims.get("iss").and_then(Value::as_str) != Some(self.issuer) {
             return Err(Refused::Issuer);
         }
@@ -232,7 +235,7 @@ impl Demands<'_> {
 const MAX_LOGOUT_AGE: i64 = 300;
 
 /// A time in seconds; fractions are allowed (RFC 7519 section 2, `NumericDate`).
-fn seconds(claims: &Map<String, Value>, name: &str) -> Option<i64> {
+pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Option<i64> {
     let value = claims.get(name)?;
     value
         .as_i64()

@@ -1,139 +1,163 @@
 //! Identity providers: signing in, renewing, and believing tokens.
 //!
 //! ```text
-//!  table::Provider ─► Providers::client ─► ProviderClient ─┬► OpenID Connect
-//!                     (one for all workers)                └► GitHub
+//!  table::Provider ─► Providers::client ─► ProviderClient ─┬► OpenID Connect ─┬► Issuer: metadata, keys, renewals
+//!                     (one for all workers)                └► GitHub ─────────┘     (kept while the issuer is the same)
 //! ```
+//!
+//! The crate `openidconnect` speaks the protocol; tokens are checked by `ingress_core::auth::token` and [`jwks`], the same for ID tokens,
+//! bearer tokens and logout tokens.
 
+mod ask;
+mod cached;
+mod client;
+mod counters;
+mod credentials;
 mod error;
+mod flights;
+mod github;
+mod github_user;
+mod issuer;
+pub mod jwks;
+mod metadata;
+mod oidc;
+mod presets;
+mod token_endpoint;
+mod tokens;
+mod user_info;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
-use ingress_core::auth::claims::ClaimName;
-use ingress_core::auth::identity::Identity;
-use ingress_core::auth::login::{Callback, Login};
-use ingress_core::auth::token;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use ingress_core::identity_provider::ProviderKind;
+use ingress_core::objects::NamespacedName;
 use ingress_core::table::Provider;
 
+pub use client::{BearerCheck, ProviderClient, SignedIn};
+pub use counters::ProviderCounters;
 pub use error::{BearerError, LogoutError, ProviderError, RefreshError, SignInError};
 
+use self::client::Kind;
+use self::counters::Counted;
+use self::github::GitHub;
+use self::issuer::Issuer;
+use self::oidc::Oidc;
+use super::client::{HttpClient, HyperClient, Schemes, TrustError};
 use super::runtime::AuthRuntime;
+use crate::sys::clock::Clock;
+
+/// Makes a client that trusts authorities in PEM, or the public ones.
+pub type MakeClient = Box<dyn Fn(Option<&[u8]>) -> Result<Arc<dyn HttpClient>, TrustError> + Send + Sync>;
 
 /// The clients of all providers that a table names; shared by all workers.
 pub struct Providers {
     runtime: Arc<AuthRuntime>,
+    clock: Arc<dyn Clock>,
+    make_client: MakeClient,
+    counters: Arc<ProviderCounters>,
+    /// By the name of the IdentityProvider. Reading takes no lock.
+    clients: ArcSwap<HashMap<NamespacedName, Arc<ProviderClient>>>,
+    /// By issuer and authorities, as long as a client uses it. Held while clients are made.
+    issuers: Mutex<HashMap<IssuerKey, Weak<Issuer>>>,
 }
 
+type IssuerKey = (Box<str>, Option<Box<[u8]>>);
+
 impl Providers {
-    /// No client yet.
-    pub fn new(runtime: Arc<AuthRuntime>) -> Arc<Self> {
-        Arc::new(Self { runtime })
+    /// Clients that ask by TLS.
+    pub fn new(runtime: Arc<AuthRuntime>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let make = |authorities: Option<&[u8]>| {
+            HyperClient::new(authorities, Schemes::Https)
+                .map(|client| Arc::new(client) as Arc<dyn HttpClient>)
+        };
+        Self::with_client(runtime, clock, Box::new(make))
+    }
+
+    /// Clients that ask by something else.
+    pub fn with_client(
+        runtime: Arc<AuthRuntime>,
+        clock: Arc<dyn Clock>,
+        make_client: MakeClient,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            clock,
+            make_client,
+            counters: Arc::default(),
+            clients: ArcSwap::default(),
+            issuers: Mutex::default(),
+        })
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Arc<ProviderCounters> {
+        &self.counters
     }
 
     /// The client of a provider. It is made once, and made anew when the IdentityProvider or what it refers to changes;
     /// keys and metadata are kept if the issuer is the same.
     pub fn client(&self, provider: &Arc<Provider>) -> Arc<ProviderClient> {
-        Arc::new(ProviderClient { provider: Arc::clone(provider), runtime: Arc::clone(&self.runtime) })
-    }
-}
-
-/// What talks to one provider. Everything here may be awaited on a worker: the work is done elsewhere, in bounded time, and goes on
-/// if whoever waits for it is gone.
-pub struct ProviderClient {
-    provider: Arc<Provider>,
-    #[expect(dead_code, reason = "comes with the protocols")]
-    runtime: Arc<AuthRuntime>,
-}
-
-/// Somebody has signed in, or was renewed. Deliberately without `Debug`: it holds tokens (law 6).
-#[derive(Clone)]
-pub struct SignedIn {
-    /// Who it is.
-    pub identity: Identity,
-    /// `sid`: what the provider calls its own session.
-    pub provider_session: Option<Box<str>>,
-    /// How the identity is renewed. After a renewal without a new one it is the old one.
-    pub refresh_token: Option<Box<str>>,
-    /// For how many seconds the access token holds.
-    pub expires_in: Option<i64>,
-    /// The ID token.
-    pub id_token: Option<Box<str>>,
-    /// The access token.
-    pub access_token: Option<Box<str>>,
-}
-
-/// What a bearer token is worth.
-pub enum BearerCheck {
-    /// Whom it stands for.
-    Identity(Box<Identity>),
-    /// It is not believed.
-    Refused(token::Refused),
-    /// Its key is not known: this future asks the provider, if it was not asked a moment ago.
-    AskAgain(Pin<Box<dyn Future<Output = Result<Identity, BearerError>> + Send>>),
-}
-
-#[expect(clippy::unused_async, reason = "comes with the protocols")]
-impl ProviderClient {
-    /// The URL that a browser is sent to. `redirect_uri` is our callback on the host that was asked for.
-    pub async fn begin(&self, login: &Login, redirect_uri: &str) -> Result<String, ProviderError> {
-        let _ = (login, redirect_uri);
-        Err(ProviderError::Ended)
+        let is_same = |client: &&Arc<ProviderClient>| {
+            Arc::ptr_eq(&client.provider, provider) || *client.provider == **provider
+        };
+        if let Some(client) = self.clients.load().get(&provider.name).filter(is_same) {
+            return Arc::clone(client);
+        }
+        let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients = self.clients.load();
+        if let Some(client) = clients.get(&provider.name).filter(is_same) {
+            return Arc::clone(client);
+        }
+        let kind = self.kind(provider, &mut issuers).unwrap_or_else(Kind::Broken);
+        let client = Arc::new(ProviderClient {
+            provider: Arc::clone(provider),
+            runtime: Arc::clone(&self.runtime),
+            kind,
+        });
+        // Clients whose provider no table has any more are forgotten.
+        let in_use = |client: &Arc<ProviderClient>| Arc::strong_count(&client.provider) > client.references();
+        let kept = clients.iter().filter(|(name, client)| **name != provider.name && in_use(client));
+        let mut kept: HashMap<_, _> = kept.map(|(name, client)| (name.clone(), Arc::clone(client))).collect();
+        kept.insert(provider.name.clone(), Arc::clone(&client));
+        self.clients.store(Arc::new(kept));
+        issuers.retain(|_, issuer| issuer.strong_count() > 0);
+        client
     }
 
-    /// Judges the provider's answer, and reads who has signed in. `now` is in Unix seconds.
-    pub async fn finish(
+    fn kind(
         &self,
-        login: &Login,
-        callback: &Callback,
-        redirect_uri: &str,
-        wanted: &[ClaimName],
-        now: i64,
-    ) -> Result<SignedIn, SignInError> {
-        let _ = (login, callback, redirect_uri, wanted, now);
-        Err(SignInError::Provider(ProviderError::Ended))
+        provider: &Arc<Provider>,
+        issuers: &mut HashMap<IssuerKey, Weak<Issuer>>,
+    ) -> Result<Kind, ProviderError> {
+        let issuer = self.issuer(provider, issuers)?;
+        let provider = Arc::clone(provider);
+        Ok(match provider.spec.kind() {
+            ProviderKind::OpenIdConnect => Kind::Oidc(Arc::new(Oidc::new(provider, issuer)?)),
+            ProviderKind::GitHub => {
+                Kind::GitHub(Arc::new(GitHub::new(provider, issuer, Arc::clone(&self.clock))?))
+            }
+        })
     }
 
-    /// Renews an identity. One request at a time is made for a refresh token: whoever comes meanwhile, or in the seconds after,
-    /// gets the same result. Whoever is renewed is `subject`, or the renewal is refused.
-    pub async fn refresh(
+    fn issuer(
         &self,
-        token: &str,
-        subject: &str,
-        wanted: &[ClaimName],
-        now: i64,
-    ) -> Result<SignedIn, RefreshError> {
-        let _ = (token, subject, wanted, now);
-        Err(RefreshError::Unavailable(ProviderError::Ended))
-    }
-
-    /// Judges a bearer token (RFC 9068, or an ID token): at once if its key is known.
-    pub fn bearer(&self, token: &str, audiences: &[Box<str>], wanted: &[ClaimName], now: i64) -> BearerCheck {
-        let _ = (token, audiences, wanted, now);
-        BearerCheck::Refused(token::Refused::Key)
-    }
-
-    /// Judges a logout token (OpenID Connect Back-Channel Logout section 2.6). Whether its `jti` came before is the caller's to know.
-    pub async fn logout_token(&self, token: &str, now: i64) -> Result<token::Logout, LogoutError> {
-        let _ = (token, now);
-        Err(LogoutError::Unavailable(ProviderError::Ended))
-    }
-
-    /// Where a browser is sent to end its session at the provider (OpenID Connect RP-Initiated Logout section 2); `None` if the
-    /// provider has no such place.
-    pub async fn end_session(
-        &self,
-        id_token_hint: Option<&str>,
-        return_to: &str,
-        state: &str,
-    ) -> Option<String> {
-        let _ = (id_token_hint, return_to, state);
-        None
-    }
-
-    /// The issuer, or the base URL of GitHub.
-    pub fn issuer(&self) -> &str {
-        &self.provider.issuer
+        provider: &Provider,
+        issuers: &mut HashMap<IssuerKey, Weak<Issuer>>,
+    ) -> Result<Arc<Issuer>, ProviderError> {
+        let key = (provider.issuer.clone(), provider.authorities.clone());
+        if let Some(issuer) = issuers.get(&key).and_then(Weak::upgrade) {
+            return Ok(issuer);
+        }
+        let unusable = |error: TrustError| ProviderError::Configuration(error.to_string().into());
+        let http = (self.make_client)(provider.authorities.as_deref()).map_err(unusable)?;
+        let counters = Arc::clone(&self.counters);
+        let counted = Counted { http, issuer: provider.issuer.clone(), counters };
+        let issuer = Arc::new(Issuer::new(Arc::new(counted), &self.clock));
+        issuers.insert(key, Arc::downgrade(&issuer));
+        Ok(issuer)
     }
 }
