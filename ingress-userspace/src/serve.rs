@@ -79,7 +79,7 @@ async fn serve(
     let addresses = Addresses { http: &arguments.http, https: &arguments.https, admin: &arguments.admin };
     let name = Name::new(arguments.instance.as_deref(), &addresses.of_clients());
     let (succession, inherited) = approach(name.as_ref()).await;
-    let auth = source.auth(&metrics)?;
+    let auth = source.auth(&metrics, &clock)?;
     let mut listeners = ListenerSet::new(&addresses, workers, inherited)?;
     let shared = Arc::new(Shared {
         handshakes,
@@ -242,12 +242,12 @@ impl Source {
     }
 
     /// Single sign-on; in a cluster, sessions count when what all replicas share was read.
-    fn auth(&self, metrics: &Metrics) -> Result<Arc<Auth>, String> {
+    fn auth(&self, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Result<Arc<Auth>, String> {
         let sessions = match self {
             Self::Directory(_) => SessionState::alone(),
             Self::Api(..) => SessionState::default(),
         };
-        let auth = Arc::new(Auth::start(Arc::new(sessions)).map_err(text)?);
+        let auth = Arc::new(Auth::start(Arc::new(sessions), Arc::clone(clock)).map_err(text)?);
         metrics.observe_auth(&auth);
         Ok(auth)
     }
@@ -294,7 +294,11 @@ async fn control_loop(
     own_namespace: Option<String>,
 ) {
     match source {
-        Source::Directory(directory) => control(ManifestDirectory::new(directory), translator, &shared).await,
+        Source::Directory(directory) => {
+            let sessions = Arc::clone(&shared.auth.sessions);
+            let source = session_state::WithSessionKeys::new(ManifestDirectory::new(directory), sessions);
+            control(source, translator, &shared).await;
+        }
         Source::Api(server, api) => {
             let state = api.state();
             shared.metrics.observe_source(move || SourceTotals::of(&state));

@@ -11,6 +11,7 @@ use super::keys::Ring;
 use super::logout_tokens::LogoutTokens;
 use super::provider::Providers;
 use super::runtime::AuthRuntime;
+use crate::sys::clock::Clock;
 
 /// What all workers share about single sign-on.
 pub struct Auth {
@@ -30,12 +31,12 @@ pub struct Auth {
 
 impl Auth {
     /// Starts the thread on which others are asked.
-    pub fn start(sessions: Arc<SessionState>) -> io::Result<Self> {
+    pub fn start(sessions: Arc<SessionState>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let runtime = Arc::new(AuthRuntime::start()?);
         let external = HyperClient::new(None, Schemes::HttpToo).map_err(io::Error::other)?;
         Ok(Self {
             sessions,
-            providers: Providers::new(Arc::clone(&runtime)),
+            providers: Providers::new(Arc::clone(&runtime), clock),
             external: Arc::new(external),
             runtime,
             counters: Counters::default(),

@@ -8,6 +8,7 @@
 //! Until both were read once, no session counts: requests that need one are answered 503 (law 2). After that, what was read last
 //! counts for as long as the API server is away, and what is revoked here is told to the others when it is back.
 
+mod directory;
 mod keys;
 mod object;
 mod revocations;
@@ -15,6 +16,7 @@ mod revocations;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use directory::WithSessionKeys;
 pub use keys::KeyKeeper;
 
 use super::api::ApiServer;
