@@ -2,6 +2,8 @@
 //!
 //! Each Ingress has a host, a Service with two endpoints and a Secret of its own. The Secrets hold one P-256 certificate
 //! under different names, since making thousands would take longer than what is measured; each is parsed.
+//!
+//! Then the same with an AccessPolicy for each Ingress, half by name and half by label, and a provider in each of 100 namespaces.
 
 #![expect(clippy::print_stdout, reason = "a program for people")]
 #![expect(clippy::unwrap_used, reason = "it stops at the first surprise")]
@@ -56,6 +58,75 @@ fn main() {
     black_box(translator.reports());
     println!("all reports               {:?}", start.elapsed());
     lookups(&table, count);
+    drop((translator, table));
+    policies(count, &first);
+}
+
+/// The same with an AccessPolicy for each Ingress.
+fn policies(count: usize, certificate: &(String, String)) {
+    let keys = rustls::crypto::aws_lc_rs::default_provider().key_provider;
+    let mut translator = Translator::new(TranslateOptions::default(), keys);
+    let mut changes = objects(count, certificate);
+    changes.extend(
+        (0..100).flat_map(|namespace| [provider(namespace, "c"), client(namespace, 0)]).map(Change::Upsert),
+    );
+    changes.extend((0..count).map(|index| Change::Upsert(policy(index, 0, index))));
+    println!("{count} AccessPolicies beside them; memory with all {}", memory());
+    let start = Instant::now();
+    let table = translator.apply(changes, NOW);
+    println!("full translation          {:?}", start.elapsed());
+    println!("memory with the table     {}", memory());
+    let guarded = table.rules().filter_map(|rule| rule.access);
+    assert_eq!(guarded.filter(|id| table.access(*id).policy.problem.is_none()).count(), count);
+
+    let mut many = |name: &str, change: &dyn Fn(usize, usize) -> Object| {
+        let mut times = Vec::new();
+        for round in 0..ROUNDS {
+            let change = Change::Upsert(change(round * 97 % count, round + 1));
+            let before = translator.apply(Vec::new(), NOW).generation();
+            let start = Instant::now();
+            let table = translator.apply(vec![change], NOW);
+            times.push(start.elapsed());
+            assert_eq!(table.generation(), before + 1, "{name}");
+        }
+        show(name, times);
+    };
+    many("one AccessPolicy", &|index, round| policy(index, round, index));
+    many("one AccessPolicy's target", &|index, round| policy(index, round, count + round));
+    many("one IdentityProvider", &|index, round| provider(index % 100, &format!("c{round}")));
+    many("one client secret", &|index, round| client(index % 100, round));
+    many("one Ingress", &|index, round| ingress(index, &format!("/{round}")));
+}
+
+/// A policy for an Ingress: by name, or by a label that it alone has.
+fn policy(index: usize, round: usize, target: usize) -> Object {
+    let targets = match index % 2 {
+        0 => json!({"ingresses": [format!("site-{target}")]}),
+        _ => json!({"matchLabels": {"kubernetes.io/service-name": format!("site-{target}")}}),
+    };
+    let allow = json!([{"groups": ["dev", format!("team-{round}")]}, {"emailDomains": ["example.com"]}]);
+    Object::AccessPolicy(read(json!({
+        "metadata": metadata(index),
+        "spec": {"targets": targets, "provider": "corp", "allow": allow},
+    })))
+}
+
+fn provider(namespace: usize, client_id: &str) -> Object {
+    Object::IdentityProvider(read(json!({
+        "metadata": {"namespace": format!("ns{namespace}"), "name": "corp"},
+        "spec": {
+            "issuer": "https://id.example.com",
+            "clientID": client_id,
+            "clientSecret": {"name": "client", "key": "secret"},
+        },
+    })))
+}
+
+fn client(namespace: usize, round: usize) -> Object {
+    Object::Secret(read(json!({
+        "metadata": {"namespace": format!("ns{namespace}"), "name": "client"},
+        "stringData": {"secret": format!("secret-{round}")},
+    })))
 }
 
 fn show(name: &str, mut times: Vec<Duration>) {

@@ -1,5 +1,10 @@
 // One line per file of `tests/golden`.
 cases! {
+    access_annotations
+    access_conflict
+    access_invalid
+    access_targets
+    access_unenforceable
     acme
     backend_comes_and_goes
     bad_hosts
