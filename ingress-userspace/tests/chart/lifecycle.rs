@@ -65,7 +65,10 @@ fn uninstall_removes_the_release_and_keeps_what_is_the_users() {
 
     release.helm("uninstall", &[]);
     assert!(!release.exists());
-    assert!(is_there(&release.kube.all::<CustomResourceDefinition>(), CRD), "every object of the kind would be gone");
+    assert!(
+        is_there(&release.kube.all::<CustomResourceDefinition>(), CRD),
+        "every object of the kind would be gone"
+    );
     assert!(!release.proxy_class("of-a-user").is_null());
 
     release.chart("install", &[]);

@@ -7,11 +7,12 @@
 //! - a document that cannot be told (it does not parse, or has no valid name) might have been any of the file's objects,
 //!   so the file keeps all of them that it does not give anew;
 //! - a file that cannot be read, is not UTF-8, is too large, or has become empty keeps all of them. To withdraw what
-//!   a file gave, delete the file, or empty it but for a comment.
+//!   a file gave, delete the file, or empty it but for a comment;
+//! - an AccessPolicy guards routes, and denies as long as it is not valid.
 
 use std::collections::{HashMap, HashSet};
 
-use ingress_core::objects::{Object, ObjectKey};
+use ingress_core::objects::{Kind, Object, ObjectKey};
 use ingress_core::report::Severity;
 
 use super::field::FieldPath;
@@ -51,6 +52,8 @@ struct Parsing<'f> {
     given: HashMap<ObjectKey, u32>,
     /// The objects of which a bad version is in the file.
     bad: HashSet<ObjectKey>,
+    /// Policies of which nothing but the name can be read.
+    broken_policies: Vec<Found>,
     /// Whether there is something bad that could be any object.
     unknown: bool,
     /// What is left of `MAX_LOCATING`.
@@ -84,6 +87,7 @@ impl<'f> Parsing<'f> {
             content: Content::default(),
             given: HashMap::new(),
             bad: HashSet::new(),
+            broken_policies: Vec::new(),
             unknown: false,
             locating: MAX_LOCATING,
         }
@@ -135,6 +139,10 @@ impl<'f> Parsing<'f> {
         let path = if header.may_hold_secret() { path.within_secret() } else { path };
         // An error within the metadata may stand before the namespace.
         let key = if path.is_in("metadata") { None } else { object::key_of(&header) };
+        if let Some(key) = key.as_ref().filter(|key| key.kind == Kind::AccessPolicy) {
+            let object = object::unreadable_policy(key, &message);
+            self.broken_policies.push(Found { key: key.clone(), object, line });
+        }
         self.problem(Some(line), key, &path, Severity::Refused, &message);
     }
 
@@ -215,6 +223,12 @@ impl<'f> Parsing<'f> {
             }
         }
         self.content.objects.extend(kept);
+        // A policy that cannot be read denies: without it, its routes would be open.
+        for policy in self.broken_policies {
+            if self.content.objects.iter().all(|found| found.key != policy.key) {
+                self.content.objects.push(policy);
+            }
+        }
         self.content
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use ingress_core::custom::{Custom, CustomSpec};
+use ingress_core::access_policy::AccessPolicy;
+use ingress_core::custom::{Custom, CustomSpec, Written};
 use ingress_core::objects::{Kind, NamespacedName, Object, ObjectKey, is_label, is_subdomain};
 use ingress_core::proxy_class::{ProxyClass, WrittenSpec};
 use ingress_core::report::Severity;
+use ingress_core::settings::Violation;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ByteString, Metadata};
@@ -277,6 +279,18 @@ fn guarding<S: CustomSpec>(
     // A field of the spec that is unknown is among what cannot be read, which translation tells.
     flaws.extend(found.into_iter().filter(|flaw| !flaw.path.is_in("spec")));
     Ok(object)
+}
+
+/// A policy of which only the name could be read. Translation takes it to be for all of its namespace.
+pub(super) fn unreadable_policy(key: &ObjectKey, why: &str) -> Object {
+    let violation = Violation { field: String::new(), message: format!("it cannot be read: {why}") };
+    let mut policy = AccessPolicy {
+        spec: Written::Unreadable { value: Value::Null, violation },
+        ..AccessPolicy::default()
+    };
+    policy.metadata.name = Some(key.name.name.to_string());
+    set_namespace(key, &mut policy.metadata);
+    Object::AccessPolicy(Arc::new(policy))
 }
 
 /// Base64 in a block scalar has line ends, which the API server's decoder skips.

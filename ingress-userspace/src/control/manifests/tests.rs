@@ -68,6 +68,28 @@ fn a_proxy_class_is_checked_as_the_api_server_would() {
     assert_eq!(problems(&several).len(), 2);
 }
 
+fn policy(spec: &str) -> String {
+    format!("apiVersion: penstock.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {{name: dev}}\nspec:{spec}\n")
+}
+
+#[test]
+fn a_policy_that_is_not_valid_is_given_all_the_same() {
+    let good = policy(" {provider: corp, allow: [], publicPaths: [], targets: {ingresses: []}}");
+    assert_eq!(
+        (keys(&read(&good)), problems(&read(&good))),
+        (vec!["AccessPolicy default/dev".to_owned()], vec![])
+    );
+    for spec in [" {provder: corp}", " 7", " {allow: [{}]}", " {provider: [corp"] {
+        let content = read(&policy(spec));
+        assert_eq!(keys(&content), ["AccessPolicy default/dev"], "{spec}");
+    }
+    // One that was good before is not: what is wrong with its text says nothing about it.
+    let last = read(&good);
+    let broken = parse("f.yaml", policy(" {provider: [corp").as_bytes(), Syntax::Yaml, &last);
+    let Object::AccessPolicy(kept) = &broken.objects[0].object else { panic!() };
+    assert!(kept.spec.read().is_ok() && broken.objects.len() == 1);
+}
+
 #[test]
 fn what_is_no_object_is_refused() {
     assert_refused("- a\n- b\n", "f.yaml:1: a manifest is a mapping with apiVersion, kind and metadata");
