@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ingress_core::settings::{
     AccessLogSpec, ConnectionsSpec, ForwardedSpec, LimitsSpec, ProxyProtocolSpec, RedirectSpec, RoutingSpec,
-    Settings, SettingsSpec, TimeoutsSpec, TlsSpec, UpstreamSpec, Violation,
+    Settings, SettingsSpec, SingleSignOnSpec, TimeoutsSpec, TlsSpec, UpstreamSpec, Violation,
 };
 use ingress_core::translate::TranslateOptions;
 use serde::Deserialize;
@@ -37,6 +37,7 @@ struct File {
     proxy_protocol: Option<ProxyProtocolSpec>,
     access_log: Option<AccessLogSpec>,
     redirect: Option<RedirectSpec>,
+    single_sign_on: Option<SingleSignOnSpec>,
     kernel: KernelConfig,
 }
 
@@ -127,6 +128,7 @@ impl File {
             proxy_protocol: self.proxy_protocol,
             access_log: self.access_log,
             redirect: self.redirect,
+            single_sign_on: self.single_sign_on,
         }
     }
 }

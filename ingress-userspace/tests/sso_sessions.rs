@@ -9,6 +9,7 @@ use support::backend::RawBackend;
 use support::client::{Client, End};
 use support::manifests::Ingress;
 use support::message::Message;
+use support::process::Penstock;
 use support::script::Step;
 use support::scripted_provider::ScriptedProvider;
 use support::sso::{APP, SHARED, SsoSite, put};
@@ -169,6 +170,33 @@ fn an_identity_is_renewed_once_for_all_who_ask() {
 }
 
 #[test]
+fn a_replica_that_comes_too_late_for_a_renewal_goes_by_the_old_session() {
+    let mut stage = Stage::new();
+    {
+        let mut script = stage.provider.script();
+        (script.expires_in, script.refresh_tokens) = (1, true);
+    }
+    assert_eq!(stage.goto("/").response.status(), 200);
+    let before = stage.visitor.clone();
+    stage.site.penstock.eventually("the identity is renewed", |_| {
+        stage.visitor.fetch(&format!("https://{APP}/data")).status() == 200
+            && stage.provider.count("refresh") > 0
+    });
+    // The same objects, the same keys: another replica, to which a request comes with the cookie from before.
+    let other = Penstock::start(&stage.site.manifests);
+    let mut late = stage.site.visitor_of(&other);
+    late.cookies = before.cookies;
+    let cookie = late.cookie(APP, "__Host-penstock-session").cloned();
+    assert_eq!(late.fetch(&format!("https://{APP}/data")).status(), 200);
+    assert_eq!(
+        late.cookie(APP, "__Host-penstock-session").cloned(),
+        cookie,
+        "the newer one must not be lost"
+    );
+    assert!(other.metric("penstock_session_refreshes_total", &[("outcome", "refused")]) > 0.5);
+}
+
+#[test]
 fn a_provider_that_is_down_denies_new_people_only() {
     let mut stage = Stage::signed_in();
     stage.provider.script().down = true;
@@ -217,6 +245,21 @@ fn a_browser_that_loses_its_session_does_not_go_in_circles() {
     let page = stage.goto("/");
     assert_eq!(page.response.status(), 400, "{:#?}", page.way);
     assert!(page.response.text().contains("accepts cookies"));
+}
+
+#[test]
+fn the_endpoints_are_where_the_class_wants_them() {
+    let ca = Authority::new();
+    let provider = ScriptedProvider::start(&ca);
+    let site = SsoSite::start_with(&ca, &provider.options(), "singleSignOn:\n  pathPrefix: /auth/here/\n");
+    let mut visitor = site.visitor(&[]);
+    let page = visitor.goto(&format!("https://{APP}/x"));
+    assert_eq!((page.response.status(), &*page.url.target), (200, "/x"), "{:#?}", page.way);
+    assert!(page.way.iter().any(|url| url.contains("/auth/here/callback")), "{:#?}", page.way);
+    site.forwarded();
+    // What is reserved elsewhere is a path of the application here.
+    assert_eq!(visitor.goto(&format!("https://{APP}/.penstock/sign-out")).response.status(), 200);
+    assert_eq!(site.forwarded().len(), 1);
 }
 
 #[test]

@@ -260,6 +260,10 @@ impl Judge {
             Some(Ok(signed_in)) => self.after(renew(session, signed_in, access, self.now)),
             Some(Err(RefreshError::Refused(_))) => {
                 self.auth.counters.refreshed("refused");
+                if without {
+                    // Another replica may have used the token a moment ago, and the browser get its cookie from there.
+                    return self.pass(Rc::clone(&opened), Vec::new());
+                }
                 let cookies = cookie::remove(&self.policy.cookie, &access.reach);
                 let subject = Some(opened.who.subject.clone());
                 Settled::Refuse(Box::new(Refusal { why: nobody(Nobody::Revoked), cookies, subject }))

@@ -17,6 +17,40 @@ pub struct Counters {
 /// What may become of a sign-in.
 pub(crate) const SIGN_INS: &[&str] = &["begun", "succeeded", "failed"];
 
+/// Why a sign-in may fail: what the browser brings, what the token endpoint says, what the ID token says, how the provider fails, and what
+/// comes of a session.
+pub(crate) const FAILURES: &[&str] = &[
+    "malformed",
+    "no-state",
+    "wrong-state",
+    "too-late",
+    "wrong-issuer",
+    "provider",
+    "code",
+    "client",
+    "no-id-token",
+    "nonce",
+    "algorithm",
+    "kind",
+    "key",
+    "signature",
+    "issuer",
+    "audience",
+    "expired",
+    "not-yet",
+    "subject",
+    "organization",
+    "timeout",
+    "unreachable",
+    "status",
+    "answer",
+    "configuration",
+    "rate-limit",
+    "ended",
+    "too-large",
+    "loop",
+];
+
 /// What may become of a renewal.
 pub(crate) const REFRESHES: &[&str] = &["renewed", "refused", "unavailable"];
 
@@ -50,7 +84,7 @@ impl Counters {
     }
 
     pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
-        read(&self.failures, &[])
+        read(&self.failures, FAILURES)
     }
 
     pub(crate) fn refreshes(&self) -> Vec<(&'static str, u64)> {

@@ -107,6 +107,11 @@ impl SsoSite {
         Visitor::new(&self.config, &own.chain(more.iter().copied()).collect::<Vec<_>>())
     }
 
+    /// The same, by another process that serves the same manifests.
+    pub(crate) fn visitor_of(&self, other: &Penstock) -> Visitor {
+        Visitor::new(&self.config, &hosts().map(|host| (host, other.https())).collect::<Vec<_>>())
+    }
+
     /// The requests that the backend has received since this was asked last. A part of a request is a request whose start line says so.
     #[track_caller]
     pub(crate) fn forwarded(&self) -> Vec<Message> {

@@ -17,6 +17,7 @@ mod rules;
 #[cfg(feature = "schema")]
 mod schema;
 mod section;
+mod single_sign_on;
 mod tls;
 mod traffic;
 mod units;
@@ -29,6 +30,7 @@ pub use rules::{RULES, Rule, Violation};
 pub(crate) use schema::word as word_schema;
 #[cfg(feature = "schema")]
 pub use schema::{RANGE, cel_bytes, written_defaults};
+pub use single_sign_on::{PathPrefix, SingleSignOn, SingleSignOnSpec};
 pub use tls::{
     CipherSuite, Curve, Hsts, HstsSpec, KeyStrength, Keys, KeysSpec, Tls, TlsPolicy, TlsSpec, TlsVersion,
 };
@@ -67,5 +69,7 @@ section! {
         access_log: AccessLogSpec = AccessLog::default(),
         /// How plain HTTP is sent to HTTPS.
         redirect: RedirectSpec = Redirect::default(),
+        /// Signing in to routes that have an AccessPolicy.
+        single_sign_on: SingleSignOnSpec = SingleSignOn::default(),
     }
 }

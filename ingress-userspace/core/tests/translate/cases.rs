@@ -2,7 +2,6 @@
 cases! {
     access_annotations
     access_conflict
-    access_domain
     access_invalid
     access_targets
     access_unenforceable

@@ -33,9 +33,6 @@ use super::shared::Auth;
 use crate::http::problem::{ProblemKind, kinds};
 use crate::worker::Worker;
 
-/// The prefix, unless something else is configured.
-pub const DEFAULT_PREFIX: &str = "/.penstock/";
-
 /// The largest content that is read here, in bytes: a logout token has one or two kilobytes.
 const MAX_CONTENT: u64 = 64 * 1024;
 

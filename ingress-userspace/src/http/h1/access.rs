@@ -91,7 +91,8 @@ fn settle(
         Settled::Pass(grant) => forward(connection, table, head, rest, route, grant),
         Settled::Refuse(refusal) => {
             let audience = audience(connection, head);
-            let reply = refusal::reply(*refusal, access, head, endpoints::DEFAULT_PREFIX, &audience);
+            let prefix = &connection.class.settings.single_sign_on.path_prefix;
+            let reply = refusal::reply(*refusal, access, head, prefix, &audience);
             answer(connection, head, rest.len(), route.keep_alive, &Instead::Reply(Box::new(reply)))
         }
     }
@@ -106,7 +107,8 @@ pub(super) fn endpoint(
     keep_alive: bool,
 ) -> (Decided, usize) {
     let audience = audience(connection, head);
-    let handled = endpoints::serve(&connection.worker, table, head, endpoints::DEFAULT_PREFIX, &audience);
+    let prefix = &connection.class.settings.single_sign_on.path_prefix;
+    let handled = endpoints::serve(&connection.worker, table, head, prefix, &audience);
     let work = match handled {
         Handled::Now(reply) => {
             return answer(connection, head, rest.len(), keep_alive, &Instead::Reply(reply));

@@ -37,7 +37,7 @@ pub(super) type Routed = Result<(Arc<Rule>, Arc<Backend>), Instead>;
 pub(super) fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> (ClassId, Routed) {
     let rule = table.route(&head.host, &head.path);
     let class = rule.map_or(table.process(), |rule| rule.class);
-    let prefix = endpoints::DEFAULT_PREFIX;
+    let prefix = &table.settings(class).single_sign_on.path_prefix;
     let reserved = endpoints::is_reserved(table, &head.host, &head.path, prefix);
     let allowed = match peer.listening {
         Listener::Https => check_server_name(table, peer, head),

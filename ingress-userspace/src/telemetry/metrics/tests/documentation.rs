@@ -42,7 +42,7 @@ fn documentation_lists_every_metric() {
 #[test]
 fn documentation_lists_every_word() {
     let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
-    let lists: [(&str, &str, Vec<&str>); 15] = [
+    let lists: [(&str, &str, Vec<&str>); 16] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
         ("penstock_proxy_protocol_errors_total", "reason", HeaderError::LABELS.to_vec()),
@@ -54,6 +54,7 @@ fn documentation_lists_every_word() {
         ("penstock_passthrough_connections_total", "result", labels::PASSTHROUGH_RESULTS.to_vec()),
         ("penstock_access_decisions_total", "verdict", labels::ACCESS_DECISIONS.to_vec()),
         ("penstock_sign_ins_total", "result", counters::SIGN_INS.to_vec()),
+        ("penstock_sign_in_failures_total", "reason", counters::FAILURES.to_vec()),
         ("penstock_session_refreshes_total", "outcome", counters::REFRESHES.to_vec()),
         ("penstock_sign_outs_total", "kind", counters::SIGN_OUTS.to_vec()),
         ("penstock_status_writes_total", "outcome", writeback::STATUS_OUTCOMES.to_vec()),

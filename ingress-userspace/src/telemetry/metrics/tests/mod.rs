@@ -16,8 +16,10 @@ use proptest::prelude::*;
 
 use self::exposition::Exposition;
 use super::*;
+use crate::auth::{Auth, SessionState};
 use crate::control::api::KindSnapshot;
 use crate::kernel::{Accelerations, KernelConfig, Verdict};
+use crate::sys::clock::SystemClock;
 use crate::telemetry::RequestRecord;
 use crate::telemetry::testing::{record, rule};
 use crate::upstream::AcquireError;
@@ -308,6 +310,8 @@ fn names_follow_the_conventions() {
             last_event: Duration::ZERO,
         }]
     };
+    let clock = Arc::new(SystemClock);
+    metrics.observe_auth(&Arc::new(Auth::start(Arc::new(SessionState::alone()), clock).unwrap()));
     metrics.observe_source(move || SourceTotals { kinds: kinds(true), demanded: 0, reads: vec![("ok", 0)] });
     let worker = metrics.worker();
     worker.finish_request(&record());
