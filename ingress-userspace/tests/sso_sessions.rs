@@ -150,6 +150,43 @@ fn the_provider_ends_sessions_by_the_back_channel() {
 }
 
 #[test]
+fn the_front_channel_ends_only_the_session_that_comes_along() {
+    let mut stage = Stage::signed_in();
+    let issuer = support::visitor::encode(stage.provider.issuer());
+    let url = format!("https://{APP}/.penstock/frontchannel-logout?iss={issuer}&sid=session-1");
+    assert_eq!(stage.visitor.somebody_else().fetch(&url).status(), 200);
+    assert_eq!(stage.status(), 200, "nobody can end the sessions of others");
+    assert_eq!(stage.visitor.fetch(&url.replace("session-1", "session-2")).status(), 200);
+    assert_eq!(stage.status(), 200, "another session of the provider");
+    let mut copy = stage.visitor.clone();
+    assert_eq!(stage.visitor.fetch(&url).status(), 200);
+    assert!(stage.visitor.cookie(APP, "__Host-penstock-session").is_none());
+    assert_eq!(copy.fetch(&format!("https://{APP}/data")).status(), 401);
+}
+
+#[test]
+fn many_groups_are_split_over_cookies_and_too_many_are_told() {
+    let groups = |count: usize| {
+        let more = (0..count).map(|n| format!("{n}{}", "x".repeat(390)));
+        json!(more.chain(["staff".to_owned()]).collect::<Vec<_>>())
+    };
+    let mut stage = Stage::new();
+    stage.provider.script().user["groups"] = groups(15);
+    assert_eq!(stage.goto("/").response.status(), 200);
+    let session = |cookie: &&support::visitor::Cookie| cookie.name.contains("-session-");
+    assert!(stage.visitor.cookies.iter().filter(session).count() > 1);
+    assert_eq!(stage.status(), 200);
+    // A part that is lost is a session that is lost.
+    stage.visitor.cookies.retain(|cookie| !cookie.name.ends_with(".1"));
+    assert_eq!(stage.status(), 401);
+    let mut stage = Stage::new();
+    stage.provider.script().user["groups"] = groups(29);
+    let page = stage.goto("/");
+    assert_eq!(page.response.status(), 400, "{:#?}", page.way);
+    assert!(page.response.text().contains("more groups than a browser can keep"));
+}
+
+#[test]
 fn an_identity_is_renewed_once_for_all_who_ask() {
     let mut stage = Stage::new();
     {

@@ -61,9 +61,12 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// Whole lines for the head of the response.
+    /// Whole lines for the head of the response. One with a session of somebody's must not be kept for others by a cache in front of us
+    /// that looks at nothing but what the backend says.
     pub(crate) fn lines(&self) -> String {
-        self.cookies.iter().flat_map(|value| ["Set-Cookie: ", value, "\r\n"]).collect()
+        let own = if self.cookies.is_empty() { "" } else { "Cache-Control: private\r\n" };
+        let cookies = self.cookies.iter().flat_map(|value| ["Set-Cookie: ", value, "\r\n"]);
+        cookies.chain([own]).collect()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::auth::endpoints::{self, Answering, ByContent, Handled};
 use crate::auth::external::Origin;
 use crate::auth::refusal;
 use crate::auth::reply::{Audience, Reply};
-use crate::http::problem::{Problem, kinds};
+use crate::http::problem::{self, Problem, kinds};
 use crate::telemetry::RequestRecord;
 use crate::worker::timers::Bound;
 
@@ -207,8 +207,8 @@ fn late(connection: &mut Connection, bound: Bound) -> Decided {
     let kind = if bound == Bound::Stop { &kinds::DRAINING } else { &kinds::PROVIDER_UNAVAILABLE };
     let problem = Problem::new(kind);
     connection.worker.metrics.problem_response(problem.kind);
-    connection.output =
-        crate::http::problem::response(&problem, &connection.names.request_id, None, false, true);
+    let head_only = connection.names.method == "HEAD";
+    connection.output = problem::response(&problem, &connection.names.request_id, None, head_only, true);
     let record = RequestRecord {
         status: problem.status,
         error_class: Some(problem.kind),

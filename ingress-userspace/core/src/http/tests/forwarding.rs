@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
+use crate::auth::fields::Protected;
 
 #[test]
 fn the_head_is_written_anew() {
@@ -194,4 +195,38 @@ fn websocket_upgrades_pass_and_others_do_not() {
     let raw = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n";
     let out = forward(raw, &CONTEXT);
     assert!(values(&out, "Connection").is_empty() && values(&out, "Upgrade").is_empty(), "{out}");
+}
+
+#[test]
+fn nobody_but_us_says_who_is_asking() {
+    let protected = Protected::new(["X-Who"]);
+    let identity = b"X-Auth-Request-User: ann\r\n";
+    let ours = ForwardContext { protected: Some(&protected), identity, trusted: true, ..CONTEXT };
+    for forged in [
+        "X-Auth-Request-User: root\r\n",
+        "x_auth_request_user: root\r\n",
+        "X-AUTH.REQUEST-USER: root\r\nX-Auth-Request-User: root\r\n",
+        "X-Auth-Request-User: root\r\nConnection: X-Auth-Request-User\r\n",
+        "X-Who: root\r\nX_WHO: root\r\nX-Forwarded-User: root\r\nX-Forwarded-Groups: wheel\r\n",
+    ] {
+        let out = forward(&with_lines(forged), &ours);
+        assert!(!out.contains("root") && !out.contains("wheel"), "{forged}: {out}");
+        assert_eq!(values(&out, "X-Auth-Request-User"), ["ann"], "{forged}");
+    }
+    let bearer = with_lines("Authorization: Bearer x\r\n");
+    assert_eq!(values(&forward(&bearer, &ours), "Authorization"), ["Bearer x"]);
+    let hidden = ForwardContext { hides_authorization: true, ..ours };
+    assert!(values(&forward(&bearer, &hidden), "Authorization").is_empty());
+}
+
+#[test]
+fn our_cookies_stay_here() {
+    let cookies = |line: &str| {
+        let out = forward(&with_lines(&format!("{line}\r\n")), &CONTEXT);
+        values(&out, "Cookie").join("|")
+    };
+    assert_eq!(cookies("Cookie: a=b; c=d"), "a=b; c=d");
+    assert_eq!(cookies("Cookie: a=b; __Host-penstock-session-x=y; c=d"), "a=b; c=d");
+    assert_eq!(cookies("Cookie: __Host-penstock-login-x=y; __Secure-Penstock-session-x.1=z"), "");
+    assert_eq!(cookies("cookie: penstock-x=y\r\nCookie: a=b"), "a=b");
 }

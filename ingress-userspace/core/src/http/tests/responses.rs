@@ -125,6 +125,18 @@ fn write(method: &str, raw: &[u8], context: &ResponseContext<'_>) -> String {
 }
 
 #[test]
+fn a_backend_sets_no_cookie_of_ours() {
+    let raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nset-cookie: __Host-penstock-session-x=evil; Path=/\r\n\
+        Set-Cookie:  __secure-PENSTOCK-session-x.1=evil\r\nContent-Length: 5\r\n\r\n";
+    let context = ResponseContext { added: b"Set-Cookie: __Host-penstock-session-x=good\r\n", ..TO_CLIENT };
+    let out = write("GET", raw, &context);
+    assert!(
+        !out.contains("evil") && out.contains("Set-Cookie: a=b\r\n") && out.contains("=good\r\n"),
+        "{out}"
+    );
+}
+
+#[test]
 fn responses_are_written_anew() {
     let raw = b"HTTP/1.0 200 Fine\r\nServer: s\r\nConnection: X-Hop, Set-Cookie\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n\
         Keep-Alive: timeout=5\r\nTrailer: T\r\nUpgrade: h2c\r\nProxy-Authenticate: x\r\ncontent-length: 0005\r\n\r\n";
