@@ -209,6 +209,7 @@ fn accepted<S: CustomSpec<Scope = NamespaceResourceScope>>(
     Some((condition.status, condition.reason, condition.observed_generation))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be missing")]
 fn is(status: &str, reason: &str, generation: i64) -> Option<(String, String, Option<i64>)> {
     Some((status.to_owned(), reason.to_owned(), Some(generation)))
 }

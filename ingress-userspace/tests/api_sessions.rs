@@ -53,6 +53,10 @@ struct Replica {
     tasks: Vec<JoinHandle<()>>,
 }
 
+async fn spawned(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task)
+}
+
 impl Replica {
     fn start(cluster: &Cluster, namespace: &str) -> Self {
         let kubeconfig = Kubeconfig::read_from(cluster.admin_kubeconfig()).unwrap();
@@ -68,7 +72,7 @@ impl Replica {
             state: Arc::clone(&state),
             clock: Arc::<LaterClock>::clone(&clock),
         };
-        let follows = block_on(async { tokio::spawn(sharing.run(std::future::pending())) });
+        let follows = block_on(spawned(sharing.run(std::future::pending())));
         Self { state, clock, server, namespace: namespace.to_owned(), tasks: vec![follows] }
     }
 
@@ -76,7 +80,7 @@ impl Replica {
     fn keep_keys(&mut self) -> usize {
         let (client, clock) = (self.server.client.clone(), Arc::<LaterClock>::clone(&self.clock));
         let keeper = KeyKeeper::new(client, self.namespace.clone(), Arc::clone(&self.state), clock);
-        self.tasks.push(block_on(async { tokio::spawn(keeper.run()) }));
+        self.tasks.push(block_on(spawned(keeper.run())));
         self.tasks.len() - 1
     }
 
