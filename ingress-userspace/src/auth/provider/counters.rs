@@ -8,8 +8,10 @@ use crate::auth::client::{HttpClient, HttpError, HttpRequest, HttpResponse, Send
 /// The most issuers that are counted by name. A table with more is unusual; requests to the others are counted together.
 const MAX_ISSUERS: usize = 256;
 
-/// Requests to providers, by issuer and outcome. Outcomes are `ok`, `refused` (4xx), `error` (5xx), `timeout`, `unreachable`,
-/// `too-large` and `busy`.
+/// What can come of a request: an answer, one that says no (4xx), one that says that something is wrong there (5xx), or none.
+pub const OUTCOMES: [&str; 7] = ["ok", "refused", "error", "timeout", "unreachable", "too-large", "busy"];
+
+/// Requests to providers, by issuer and outcome.
 #[derive(Default)]
 pub struct ProviderCounters {
     issuers: Mutex<BTreeMap<Box<str>, Issuer>>,

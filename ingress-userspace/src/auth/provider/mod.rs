@@ -38,7 +38,7 @@ use ingress_core::objects::NamespacedName;
 use ingress_core::table::Provider;
 
 pub use client::{BearerCheck, ProviderClient, SignedIn};
-pub use counters::ProviderCounters;
+pub use counters::{OUTCOMES, ProviderCounters};
 pub use error::{BearerError, LogoutError, ProviderError, RefreshError, SignInError};
 
 use self::client::Kind;

@@ -105,6 +105,8 @@ families! {
         "Times the identity of a session was to be renewed at the provider, by what came of it.";
     SIGN_OUTS = COUNTER "penstock_sign_outs_total" ["kind"]
         "Sessions that were ended by their owner or by the provider.";
+    PROVIDER_REQUESTS = COUNTER "penstock_provider_requests_total" ["issuer", "outcome"]
+        "Requests to identity providers, by what came of them. Issuers beyond 256 are counted as `other`.";
     REVOCATIONS = GAUGE "penstock_revocations" []
         "Sessions, subjects and sessions of providers that are revoked, of the 8192 that are kept.";
     WORKERS = GAUGE "penstock_workers" []

@@ -301,6 +301,9 @@ impl Scrape {
                 self.add(family, &[word], count as f64);
             }
         }
+        for (issuer, outcome, count) in auth.providers.counters().requests() {
+            self.add(names::PROVIDER_REQUESTS, &[&issuer, outcome], count as f64);
+        }
         self.add(names::REVOCATIONS, &[], auth.sessions.revocations.current().len() as f64);
     }
 

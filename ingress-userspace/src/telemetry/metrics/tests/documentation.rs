@@ -4,6 +4,7 @@ use prometheus::proto::MetricType;
 
 use super::super::{catalogue, labels, writeback};
 use crate::auth::counters;
+use crate::auth::provider::OUTCOMES;
 use crate::listener::proxy_protocol::HeaderError;
 use crate::telemetry::handshake::HandshakeError;
 
@@ -57,6 +58,7 @@ fn documentation_lists_every_word() {
         ("penstock_sign_in_failures_total", "reason", counters::FAILURES.to_vec()),
         ("penstock_session_refreshes_total", "outcome", counters::REFRESHES.to_vec()),
         ("penstock_sign_outs_total", "kind", counters::SIGN_OUTS.to_vec()),
+        ("penstock_provider_requests_total", "outcome", OUTCOMES.to_vec()),
         ("penstock_status_writes_total", "outcome", writeback::STATUS_OUTCOMES.to_vec()),
         ("penstock_events_total", "outcome", writeback::EVENT_OUTCOMES.to_vec()),
     ];
