@@ -66,7 +66,7 @@ impl Site {
             issuer: spec.issuer.clone().unwrap().into(),
             spec,
             secret: ClientSecret::new(&self.secret),
-            authorities: Some(self.authority.pem().into_bytes().into()),
+            authorities: Some(self.authority.root_pem.as_bytes().into()),
         };
         self.providers.client(&Arc::new(provider))
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
@@ -94,12 +93,6 @@ impl Authority {
         let mut chain = vec![leaf.pem()];
         chain.extend(self.between.iter().cloned());
         Pair { chain, key: key.serialize_pem(), leaf: leaf.der().clone() }
-    }
-
-    /// The root in PEM: what `ca.crt` holds.
-    pub(crate) fn pem(&self) -> String {
-        let base64 = base64::engine::general_purpose::STANDARD.encode(&self.root);
-        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     }
 
     /// A client that trusts this authority alone.

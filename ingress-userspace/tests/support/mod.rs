@@ -18,6 +18,7 @@ pub(crate) mod classes;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
+pub(crate) mod github;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod manifests;

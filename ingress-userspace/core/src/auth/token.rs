@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
+/// The longest ID token from the token endpoint. It is not sent with requests, and lists every group that somebody is in.
+pub const MAX_ID_TOKEN: usize = 64 * 1024;
+
 /// Signature algorithms (RFC 7518 section 3.1, RFC 8037). Neither `none` nor those by a shared secret: a public key must never be taken for
 /// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -101,8 +104,13 @@ impl Refused {
 impl<'t> Unverified<'t> {
     /// Takes a token apart. Nothing that it says is true before its signature was checked.
     pub fn parse(token: &'t str) -> Result<Self, Refused> {
+        Self::parse_within(token, MAX_TOKEN)
+    }
+
+    /// The same for a token of up to `longest` bytes.
+    pub fn parse_within(token: &'t str, longest: usize) -> Result<Self, Refused> {
         let malformed = Refused::Malformed;
-        if token.len() > MAX_TOKEN {
+        if token.len() > longest {
             return Err(malformed);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;

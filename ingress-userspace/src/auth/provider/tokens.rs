@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ingress_core::auth::claims::ClaimName;
 use ingress_core::auth::identity::Identity;
-use ingress_core::auth::token::{Demands, Logout, Refused, Unverified};
+use ingress_core::auth::token::{Demands, Logout, MAX_ID_TOKEN, Refused, Unverified};
 use serde_json::{Map, Value};
 
 use super::issuer::{From, Signature};
@@ -31,7 +31,7 @@ impl Oidc {
         access_token: Option<&str>,
         now: i64,
     ) -> Result<Result<Map<String, Value>, Refused>, ProviderError> {
-        let unverified = match Unverified::parse(token) {
+        let unverified = match Unverified::parse_within(token, MAX_ID_TOKEN) {
             Ok(unverified) => unverified,
             Err(refused) => return Ok(Err(refused)),
         };
