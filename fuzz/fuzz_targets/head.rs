@@ -52,7 +52,7 @@ fn fuzz_request(data: &[u8], step: usize, trusted: bool) {
         local_port: 443,
         request_id: "id",
         protected: None,
-    hides_authorization: false,
+        hides_authorization: false,
         identity: b"",
     };
     let mut first = Vec::new();
@@ -106,7 +106,13 @@ fn fuzz_response(data: &[u8], step: usize, method: &str) {
     let Ok(Some(head)) = whole else { return };
     for client_version in [Version::Http10, Version::Http11] {
         let body = head.client_framing(client_version);
-        let context = ResponseContext { client_version, close: step % 2 == 0, hsts: Some("max-age=1"), body, added: b"" };
+        let context = ResponseContext {
+            client_version,
+            close: step % 2 == 0,
+            hsts: Some("max-age=1"),
+            body,
+            added: b"",
+        };
         let mut out = Vec::new();
         write_response_head(&mut out, &head, &context);
         let mut storage = header_storage();
