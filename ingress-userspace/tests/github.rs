@@ -94,7 +94,10 @@ fn an_account_has_an_address_organisations_and_teams() {
     let identity = &signed_in.identity;
     assert_eq!((&*identity.subject, identity.user.as_deref()), ("583231", Some("octocat")));
     assert_eq!(identity.email.as_deref(), Some("octocat@example.com"));
-    assert_eq!((&*identity.organizations, &*identity.teams), (&["acme".into()][..], &["acme/platform".into()][..]));
+    assert_eq!(
+        (&*identity.organizations, &*identity.teams),
+        (&["acme".into()][..], &["acme/platform".into()][..])
+    );
     assert_eq!(identity.claims.get(&ClaimName::top("company")), ["@acme".into()]);
     assert_eq!(signed_in.refresh_token, signed_in.access_token);
     assert_eq!((signed_in.id_token, signed_in.expires_in), (None, None));

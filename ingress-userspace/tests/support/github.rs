@@ -76,7 +76,12 @@ impl GitHub {
         let tls = ServerConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().unwrap();
         let tls = Arc::new(tls.with_no_client_auth().with_single_cert(chain.unwrap(), key).unwrap());
         let base = format!("https://{address}");
-        let shared = Arc::new(Shared { base, tls, script: Mutex::new(Script::new()), stopped: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            base,
+            tls,
+            script: Mutex::new(Script::new()),
+            stopped: AtomicBool::new(false),
+        });
         std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept_all(&listener, &shared)
@@ -155,11 +160,15 @@ impl Script {
 
     /// Signs somebody in without asking.
     fn authorize(&mut self, url: &Url) -> Vec<u8> {
-        let names = ["client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method"];
+        let names =
+            ["client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method"];
         let asked: BTreeMap<String, String> =
             names.iter().filter_map(|name| Some(((*name).to_owned(), url.parameter(name)?))).collect();
         let is = |name: &str, value: &str| asked.get(name).is_some_and(|found| found == value);
-        if !is("client_id", CLIENT) || !is("scope", "user:email read:org") || !is("code_challenge_method", "S256") {
+        if !is("client_id", CLIENT)
+            || !is("scope", "user:email read:org")
+            || !is("code_challenge_method", "S256")
+        {
             return answer(404, &[], "Not Found");
         }
         self.serial += 1;
@@ -174,7 +183,11 @@ impl Script {
         let form = Url { authority: String::new(), target: format!("/?{}", request.text()) };
         let is = |name: &str, value: &str| form.parameter(name).as_deref() == Some(value);
         if request.field("accept") != Some("application/json") {
-            return answer(200, &["Content-Type: application/x-www-form-urlencoded".to_owned()], "error=no_json");
+            return answer(
+                200,
+                &["Content-Type: application/x-www-form-urlencoded".to_owned()],
+                "error=no_json",
+            );
         }
         if let Some(error) = self.error {
             return json_answer(200, &[], &json!({ "error": error }));
@@ -190,7 +203,11 @@ impl Script {
         }
         let token = format!("gho_{}", self.serial);
         self.tokens.push(token.clone());
-        json_answer(200, &[], &json!({ "access_token": token, "scope": "read:org,user:email", "token_type": "bearer" }))
+        json_answer(
+            200,
+            &[],
+            &json!({ "access_token": token, "scope": "read:org,user:email", "token_type": "bearer" }),
+        )
     }
 
     fn api(&self, base: &str, call: &str, url: &Url, request: &Message) -> Vec<u8> {
@@ -225,7 +242,10 @@ impl Script {
         if page * size < all.len() {
             let at = |page: usize| format!("{base}/api/v3{call}?per_page={size}&page={page}");
             let next = self.next_page.clone().unwrap_or_else(|| at(page + 1));
-            fields.push(format!("Link: <{}>; rel=\"last\", <{next}>; rel=\"next\"", at(all.len().div_ceil(size))));
+            fields.push(format!(
+                "Link: <{}>; rel=\"last\", <{next}>; rel=\"next\"",
+                at(all.len().div_ceil(size))
+            ));
         }
         if self.hidden {
             fields.push("X-GitHub-SSO: partial-results; organizations=21955855".to_owned());
