@@ -61,6 +61,12 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
+    /// By a session.
+    fn by(opened: Rc<Opened>, access: &Arc<Access>, cookies: Vec<String>) -> Self {
+        let who = Some(Rc::clone(&opened.who));
+        Self { who, cookies, session: Some(Lasting { opened, access: Arc::clone(access) }) }
+    }
+
     /// Whole lines for the head of the response. One with a session of somebody's must not be kept for others by a cache in front of us
     /// that looks at nothing but what the backend says.
     pub(crate) fn lines(&self) -> String {
@@ -169,6 +175,8 @@ struct Judge {
 fn by_evidence(worker: &Rc<Worker>, policy: &Rc<PolicyState>, head: &RequestHead<'_>) -> Verdict {
     let auth = &worker.shared.auth;
     let now = worker.unix();
+    // First: what is opened by keys that were replaced since must not be kept as opened by the new ones.
+    let generation = auth.sessions.keys.generation();
     let Some(ring) = auth.ring() else { return Verdict::Now(Why::Provider.settled()) };
     let judge = || Judge {
         auth: Arc::clone(auth),
@@ -187,7 +195,7 @@ fn by_evidence(worker: &Rc<Worker>, policy: &Rc<PolicyState>, head: &RequestHead
         Found::None => (None, false),
         Found::Broken => (None, true),
         Found::Value(sealed) => {
-            let keys = (auth.sessions.keys.generation(), &*ring);
+            let keys = (generation, &*ring);
             let opened = worker.auth.open(keys, &policy.access, &policy.cookie, &head.host, &sealed);
             let broken = opened.is_none();
             (opened, broken)
@@ -201,14 +209,20 @@ fn by_evidence(worker: &Rc<Worker>, policy: &Rc<PolicyState>, head: &RequestHead
     let evidence = Evidence { session: shown, bearer: Bearer::Nothing };
     let revocations = auth.sessions.revocations.current();
     let decision = decide(&policy.access.policy, &revocations, &head.path, evidence, now);
-    by_session(judge(), decision, opened.as_ref())
+    match (&decision, &opened) {
+        // The usual way: nothing has to be done about the session.
+        (Decision::Allow { refresh: false, .. }, Some(opened)) if !opened.is_stale(policy, now) => {
+            Verdict::Now(Settled::Pass(Grant::by(Rc::clone(opened), &policy.access, Vec::new())))
+        }
+        _ => by_session(judge(), decision, opened.as_ref()),
+    }
 }
 
 fn nobody(why: Nobody) -> Why {
     Why::Nobody(why)
 }
 
-/// The usual way: what a session costs when nothing has to be done about it is in here.
+/// What a session is worth that something may have to be done about.
 fn by_session(judge: Judge, decision: Decision<'_>, opened: Option<&Rc<Opened>>) -> Verdict {
     let known = opened.map(Rc::clone);
     match (decision, known) {
@@ -234,9 +248,7 @@ fn forbidden(who: &Who, cookies: Vec<String>) -> Settled {
 
 impl Judge {
     fn pass(&self, opened: Rc<Opened>, cookies: Vec<String>) -> Settled {
-        let who = Some(Rc::clone(&opened.who));
-        let session = Some(Lasting { opened, access: Arc::clone(&self.policy.access) });
-        Settled::Pass(Grant { who, cookies, session })
+        Settled::Pass(Grant::by(opened, &self.policy.access, cookies))
     }
 
     /// Tells the browser of a use, if that is worth a cookie. A session that has grown too large stays as it was.

@@ -97,6 +97,14 @@ pub(crate) struct Opened {
     pub(crate) who: Rc<Who>,
 }
 
+impl Opened {
+    /// Whether a use of it has to be told to the browser.
+    pub(crate) fn is_stale(&self, policy: &PolicyState, now: i64) -> bool {
+        let after = policy.access.policy.lifetimes.touch_after();
+        after.is_some_and(|after| now.saturating_sub(self.session.used_at) >= after)
+    }
+}
+
 /// An opened cookie, and what it was opened for.
 struct Kept {
     access: Arc<Access>,

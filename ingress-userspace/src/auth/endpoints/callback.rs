@@ -19,6 +19,10 @@ use crate::http::problem::kinds;
 use crate::sys::rng;
 
 pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
+    let policies = visit.policies();
+    if policies.iter().all(|policy| policy.access.policy.problem.is_some()) {
+        return Handled::now(Reply::of(&kinds::ACCESS_UNAVAILABLE, &visit.audience));
+    }
     let Some(ring) = visit.auth.ring() else { return Handled::now(visit.unavailable()) };
     let callback = match Callback::parse(head.query.unwrap_or_default()) {
         Ok(callback) => callback,
@@ -27,7 +31,7 @@ pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
     let Some(state) = callback.state() else {
         return Handled::now(nothing_known(&visit, &Failure::NoState));
     };
-    let found = visit.policies().into_iter().find_map(|policy| {
+    let found = policies.into_iter().find_map(|policy| {
         let login = login_cookies::find(&visit, &ring, &policy.access, state, head)?;
         Some((policy, login))
     });

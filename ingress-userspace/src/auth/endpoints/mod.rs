@@ -20,7 +20,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ingress_core::auth::cookie::{self, Found};
-use ingress_core::auth::decision::{Bearer, Decision, Evidence, Shown, decide};
 use ingress_core::auth::session::Session;
 use ingress_core::http::{BodyLength, RequestHead};
 use ingress_core::table::{Access, RoutingTable};
@@ -156,14 +155,6 @@ impl Visit {
         let Found::Value(sealed) = cookie::find(&policy.cookie, cookies(head)) else { return None };
         let binding = binding(access, &policy.cookie, session_host(access, &self.host));
         Session::decode(&ring.open(&sealed, &binding.associated_data())?)
-    }
-
-    /// Whether somebody is signed in, and allowed.
-    fn is_allowed(&self, policy: &PolicyState, session: &Session) -> bool {
-        let evidence = Evidence { session: Shown::Session(session), bearer: Bearer::Nothing };
-        let revocations = self.auth.sessions.revocations.current();
-        let decision = decide(&policy.access.policy, &revocations, "", evidence, self.now);
-        matches!(decision, Decision::Allow { .. })
     }
 }
 

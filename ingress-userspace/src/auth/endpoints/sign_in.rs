@@ -15,6 +15,7 @@ use crate::auth::reply::Reply;
 use crate::http::problem::kinds;
 use crate::sys::rng;
 
+/// Begins a sign-in, whatever session there is: one that somebody else has planted must not stay.
 pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
     // Scripts that are refused leave nothing behind.
     if !is_navigation(head) {
@@ -32,9 +33,6 @@ pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
     let (Some(ring), Some(client)) = (visit.auth.ring(), policy.client.clone()) else {
         return Handled::now(visit.unavailable());
     };
-    if visit.session(&ring, &policy, head).is_some_and(|session| visit.is_allowed(&policy, &session)) {
-        return Handled::now(Reply::redirect(302, target.as_str()));
-    }
     let again = parameter(query, "again").is_some();
     if !again && rounds::too_many(&access, head) {
         return Handled::now(going_in_circles(&visit, &access, &target));
