@@ -11,6 +11,7 @@ mod rig;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 
 use serde_json::json;
 
@@ -231,6 +232,23 @@ fn a_token_is_taken_from_its_place_alone() {
     both.rig.site.forwarded();
     both.rig.word("TOKEN", token);
     run(&mut both.rig, &tokens_in_odd_places());
+}
+
+#[test]
+fn nobody_is_signed_in_by_a_token_that_is_not_for_him() {
+    let both = both();
+    assert!(Attempt::begin(&both.rig, APP).send().unwrap_err().contains("somebody is signed in"));
+    both.rig.site.forwarded();
+    tell(tokens::at_sign_in(&both.rig, &both.provider), "ID tokens");
+}
+
+#[test]
+fn no_bearer_token_is_believed_that_is_not_the_providers_for_us() {
+    let both = both();
+    let good = format!("Authorization: Bearer {}\r\n", both.provider.access_token("api", |_| {}));
+    assert_eq!(both.rig.site.client(APP).request(case::get("/", &good)).status(), 200);
+    both.rig.site.forwarded();
+    tell(tokens::as_bearer(&both.rig, &both.provider), "bearer tokens");
 }
 
 /// A good token where none belongs.
