@@ -53,6 +53,7 @@ struct Replica {
     tasks: Vec<JoinHandle<()>>,
 }
 
+#[expect(clippy::unused_async, reason = "it needs the runtime that a future runs on")]
 async fn spawned(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }

@@ -52,7 +52,6 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 #[test]
 #[ignore = "it measures, which takes a machine that does nothing else, and the release build"]
-#[expect(clippy::print_stdout, reason = "it is what the measurement has to say")]
 fn an_authorized_request_costs_little_more_than_a_public_one() {
     let ca = Authority::new();
     let provider = ScriptedProvider::start(&ca);

@@ -49,7 +49,7 @@ pub(crate) const OF_ANY: &[Attack] = &[
         replace_signature(token, other.rsplit('.').next().unwrap_or_default());
     }),
     ("signature", "two parts", |token| {
-        token.instead = Some(part(&token.header) + "." + &part(&token.claims))
+        token.instead = Some(part(&token.header) + "." + &part(&token.claims));
     }),
     ("signature", "four parts", |token| {
         token.instead = Some(format!("{}.{}.AAAA.AAAA", part(&token.header), part(&token.claims)));

@@ -291,6 +291,6 @@ fn json_answer(status: u16, fields: &[String], value: &Value) -> Vec<u8> {
 }
 
 fn answer(status: u16, fields: &[String], body: &str) -> Vec<u8> {
-    let fields: String = fields.iter().map(|line| format!("{line}\r\n")).collect();
+    let fields: String = fields.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("HTTP/1.1 {status} X\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }

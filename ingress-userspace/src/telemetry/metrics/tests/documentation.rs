@@ -43,7 +43,7 @@ fn documentation_lists_every_metric() {
 #[test]
 fn documentation_lists_every_word() {
     let only_errors = labels::ERRORS.iter().copied().filter(|word| !labels::PROBLEMS.contains(word));
-    let lists: [(&str, &str, Vec<&str>); 16] = [
+    let lists: [(&str, &str, Vec<&str>); 17] = [
         ("penstock_requests_by_method_total", "method", labels::METHODS.to_vec()),
         ("penstock_request_errors_total", "class", only_errors.collect()),
         ("penstock_proxy_protocol_errors_total", "reason", HeaderError::LABELS.to_vec()),
