@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "each word says what it says in the findings that use it")]
 
 pub const ACCESS_CONFLICT: &str = "AccessConflict";
+pub const ACCESS_DOMAIN_MISMATCH: &str = "AccessDomainMismatch";
 pub const ACCESS_POLICY_INVALID: &str = "AccessPolicyInvalid";
 pub const ACCESS_POLICY_NOT_FOUND: &str = "AccessPolicyNotFound";
 pub const ACCESS_POLICY_UNAVAILABLE: &str = "AccessPolicyUnavailable";

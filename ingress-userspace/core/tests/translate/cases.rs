@@ -2,6 +2,7 @@
 cases! {
     access_annotations
     access_conflict
+    access_domain
     access_invalid
     access_targets
     access_unenforceable

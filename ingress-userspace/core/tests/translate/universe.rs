@@ -302,8 +302,13 @@ fn policy() -> impl Strategy<Value = Value> {
         json!({"ingresses": ["i1"], "matchLabels": {"app": "api"}}),
     ]);
     let allow = select(vec![json!([{"authenticated": true}]), json!([{"groups": ["a"]}]), json!([])]);
-    let odd =
-        select(vec![json!({}), json!({}), json!({"unknown": 1}), json!({"targets": {"ingress": "i1"}})]);
+    let odd = select(vec![
+        json!({}),
+        json!({}),
+        json!({"session": {"domain": "a.x.com"}}),
+        json!({"unknown": 1}),
+        json!({"targets": {"ingress": "i1"}}),
+    ]);
     (targets, allow, select(PROVIDERS), odd).prop_map(|(targets, allow, provider, odd)| {
         let mut spec = json!({"targets": targets, "provider": provider, "allow": allow});
         for (name, value) in odd.as_object().unwrap() {

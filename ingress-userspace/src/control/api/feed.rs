@@ -101,14 +101,15 @@ impl Feed {
         progress != self.progress || (is_about_objects && (bad > 0 || self.known.bad().count() > 0))
     }
 
-    /// The kind does not exist. An API server that starts may not know it yet, so its objects are gone only after a while.
+    /// The kind does not exist. An API server that starts may not know it yet, so its objects are gone only after a while. Those that
+    /// guard routes stay: that nobody knows a policy any more must not open its routes.
     fn be_absent(&mut self, pending: &mut Pending) {
         let since = match self.progress {
             Progress::Absent(since) => since,
             _ => Instant::now(),
         };
         self.progress = Progress::Absent(since);
-        if since.elapsed() >= ABSENCE {
+        if self.resource.need == Need::Optional && since.elapsed() >= ABSENCE {
             self.known.clear(pending);
         }
     }

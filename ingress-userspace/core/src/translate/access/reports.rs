@@ -1,8 +1,10 @@
 //! What is said about policies, providers, and the Ingresses that have a policy.
 
 use super::{AccessKey, DraftAccess};
+use crate::auth::cookie::Reach;
 use crate::objects::{NamespacedName, ObjectKey};
 use crate::report::{Finding, ObjectReport};
+use crate::table::{Access, HostKey};
 use crate::translate::ingress::Draft;
 use crate::translate::names::shown;
 use crate::translate::reason;
@@ -10,6 +12,24 @@ use crate::translate::translator::Translator;
 
 /// How many Ingresses a report names.
 const MAX_NAMED: usize = 5;
+
+/// A host whose browsers would not keep the session's cookie (RFC 6265 section 5.1.3): nobody could sign in there.
+fn outside_domain(access: &Access, field: &str, draft: &Draft) -> Option<Finding> {
+    let Reach::Domain(domain) = &access.reach else { return None };
+    let within =
+        |host: &str| host.strip_suffix(&**domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let hosts = draft.rules.iter().filter(|rule| !rule.acme_http01).map(|rule| &rule.host);
+    let outside = hosts.into_iter().find(|host| match host {
+        HostKey::Exact(name) | HostKey::Wildcard(name) => !within(name),
+        HostKey::Any | HostKey::Default | HostKey::Configured => true,
+    })?;
+    let message = format!(
+        "host {outside} is not within session.domain {domain} of AccessPolicy {}: browsers do not keep a session there, so that \
+         nobody can sign in",
+        shown(&access.name.name)
+    );
+    Some(Finding::warning(reason::ACCESS_DOMAIN_MISMATCH, field, message))
+}
 
 impl Translator {
     /// The report of an AccessPolicy.
@@ -56,7 +76,7 @@ impl Translator {
     pub(in crate::translate) fn access_finding(&self, draft: &Draft) -> Option<Finding> {
         let Some(DraftAccess::Policy { name, field }) = draft.access.as_deref() else { return None };
         let access = self.access.slots.get(&AccessKey::Policy(name.clone()))?;
-        let problem = access.policy.problem.as_ref()?;
+        let Some(problem) = &access.policy.problem else { return outside_domain(access, field, draft) };
         let then = "the requests of this Ingress are answered 503";
         let (reason, message) = if self.access.policies.contains_key(name) {
             let message =

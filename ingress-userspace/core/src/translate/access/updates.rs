@@ -9,6 +9,7 @@ use super::targets::TargetSet;
 use super::values::{Need, ValueRef};
 use super::{AccessKey, DraftAccess};
 use crate::objects::{Kind, NamespacedName};
+use crate::table::Access;
 use crate::translate::translator::Translator;
 
 impl Translator {
@@ -162,10 +163,11 @@ impl Translator {
             if let Some(state) = self.access.policies.get_mut(&name) {
                 state.findings = findings;
             }
-            let problem = access.policy.problem.clone();
-            let told = self.access.slots.get(&key).map(|access| access.policy.problem.clone());
+            // What the reports of Ingresses say of it.
+            let telling = |access: &Access| (access.policy.problem.clone(), access.reach.clone());
+            let (before, now) = (self.access.slots.get(&key).map(|access| telling(access)), telling(&access));
             self.access.slots.put(&key, access);
-            if told != Some(problem) {
+            if before != Some(now) {
                 for ingress in self.access.slots.users(&key) {
                     self.stale.report(Kind::Ingress, ingress);
                 }
