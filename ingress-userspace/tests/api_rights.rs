@@ -25,6 +25,7 @@ const INGRESSES: Rule = ("networking.k8s.io", "ingresses", "list, watch");
 const SERVICES: Rule = ("", "services", "list, watch");
 const SLICES: Rule = ("discovery.k8s.io", "endpointslices", "list, watch");
 const PROXY_CLASSES: Rule = ("penstock.dev", "proxyclasses", "list, watch");
+const POLICIES: Rule = ("penstock.dev", "accesspolicies, identityproviders", "list, watch");
 const SECRETS: Rule = ("", "secrets", "get, list, watch");
 
 fn rules(rules: &[Rule]) -> String {
@@ -96,7 +97,7 @@ fn a_kind_that_may_not_be_listed_is_named_and_the_others_work() {
     let Some(cluster) = cluster::shared("a_kind_that_may_not_be_listed_is_named_and_the_others_work") else {
         return;
     };
-    let account = Account::new(cluster, "unlisted", &[CLASSES, INGRESSES, SERVICES, SECRETS]);
+    let account = Account::new(cluster, "unlisted", &[CLASSES, POLICIES, INGRESSES, SERVICES, SECRETS]);
     let (space, one) = (&account.space, backend("one"));
     let host = "app.unlisted.test";
     space.site(host, &[one.address()]);
@@ -114,13 +115,13 @@ fn a_kind_that_may_not_be_listed_is_named_and_the_others_work() {
         penstock.admin_get("/table").text().contains(host)
     });
     assert_eq!(penstock.admin_get("/readyz").status(), 503);
-    account.grant(&[CLASSES, INGRESSES, SERVICES, SLICES, SECRETS]);
+    account.grant(&[CLASSES, POLICIES, INGRESSES, SERVICES, SLICES, SECRETS]);
     penstock.eventually("it is ready", |penstock| penstock.admin_get("/readyz").status() == 200);
     space.wait_status(&penstock, host, 200);
     penstock.wait_log("no longer: https");
 
     // What is taken away later keeps serving as it was.
-    account.grant(&[CLASSES, INGRESSES, SERVICES, SECRETS]);
+    account.grant(&[CLASSES, POLICIES, INGRESSES, SERVICES, SECRETS]);
     assert_eq!(space.status(&penstock, host), 200);
 }
 
@@ -130,7 +131,7 @@ fn secrets_that_may_not_be_read_deny_their_routes_only() {
         return;
     };
     let (open, closed) = (Kube::admin(cluster).namespace("open"), Kube::admin(cluster).namespace("closed"));
-    let account = Account::new(cluster, "denied", &[CLASSES, INGRESSES, SERVICES, SLICES]);
+    let account = Account::new(cluster, "denied", &[CLASSES, POLICIES, INGRESSES, SERVICES, SLICES]);
     account.grant_in(&open, &[SECRETS]);
     let in_namespace = |namespace: &str| {
         let space = Space::new(&account.space.kube, "unused");
@@ -154,7 +155,7 @@ fn secrets_that_may_not_be_read_deny_their_routes_only() {
     assert!(reports.contains("SecretForbidden"), "{reports}");
 
     account.grant_in(namespace, &[SECRETS]);
-    account.grant(&[CLASSES, INGRESSES, SERVICES, SLICES, ("", "secrets", "list, watch")]);
+    account.grant(&[CLASSES, POLICIES, INGRESSES, SERVICES, SLICES, ("", "secrets", "list, watch")]);
     closed.wait_status(&penstock, "closed.denied.test", 200);
     penstock.eventually("nothing is wrong there", |penstock| {
         !penstock.admin_get("/reports").text().contains(&format!("secrets in namespace {namespace}"))
@@ -172,7 +173,7 @@ fn watched_namespaces_need_roles_there_only() {
         space.site(host, &[one.address()]);
     }
     for space in &spaces[..2] {
-        account.grant_in(&space.namespace, &[INGRESSES, SERVICES, SLICES, SECRETS]);
+        account.grant_in(&space.namespace, &[POLICIES, INGRESSES, SERVICES, SLICES, SECRETS]);
     }
     let watched = |space: &Space| ["--watch-namespace".to_owned(), space.namespace.clone()];
     let options = Options { arguments: spaces[..2].iter().flat_map(watched).collect(), ..Options::default() };
@@ -186,6 +187,40 @@ fn watched_namespaces_need_roles_there_only() {
     penstock.eventually("the renewed certificate is served", |penstock| {
         spaces[1].client(penstock, hosts[1]).certificates()[0] == renewed.leaf
     });
+}
+
+/// A provider, and the Secret that it names.
+const PROVIDER: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: client}
+stringData: {secret: hunter2}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: IdentityProvider
+metadata: {name: corp}
+spec: {issuer: https://id.example, clientID: c, clientSecret: {name: client, key: secret}}
+";
+
+#[test]
+fn nothing_is_served_before_policies_may_be_read() {
+    let Some(cluster) = cluster::shared("nothing_is_served_before_policies_may_be_read") else { return };
+    let account = Account::new(cluster, "unguarded", &[CLASSES, INGRESSES, SERVICES, SLICES, SECRETS]);
+    let (space, one) = (&account.space, backend("one"));
+    let host = "app.unguarded.test";
+    space.site(host, &[one.address()]);
+    let penstock = Penstock::start_unready_against(&account.kubeconfig, &Options::default());
+    wait_problem(
+        &penstock,
+        &["cannot list accesspolicies.penstock.dev in all namespaces", "403", "not ready"],
+    );
+    penstock.eventually("the others are in the table", |penstock| {
+        penstock.admin_get("/table").text().contains(host)
+    });
+    assert_eq!(penstock.admin_get("/readyz").status(), 503);
+    account.grant(&[CLASSES, POLICIES, INGRESSES, SERVICES, SLICES, SECRETS]);
+    penstock.eventually("it is ready", |penstock| penstock.admin_get("/readyz").status() == 200);
+    space.wait_status(&penstock, host, 200);
 }
 
 /// What the API server wrote about requests of a user.
@@ -206,7 +241,7 @@ fn only_secrets_that_are_needed_are_read() {
     let options =
         test_cluster::Options { api_server_arguments: arguments, ..test_cluster::Options::default() };
     let Some(cluster) = cluster::own_with("only_secrets_that_are_needed_are_read", &options) else { return };
-    let account = Account::new(&cluster, "least", &[CLASSES, INGRESSES, SERVICES, SLICES, SECRETS]);
+    let account = Account::new(&cluster, "least", &[CLASSES, POLICIES, INGRESSES, SERVICES, SLICES, SECRETS]);
     let (space, one) = (&account.space, backend("one"));
     let namespace = &space.namespace;
     space.site("used.least.test", &[one.address()]);
@@ -215,16 +250,20 @@ fn only_secrets_that_are_needed_are_read() {
     let penstock = account.start();
     space.put(|m| m.secret(namespace, "unused", &space.pair("unused.least.test")));
     space.put(|m| m.secret(namespace, "later", &space.pair("later.least.test")));
+    space.kube.apply(namespace, PROVIDER);
     space.site("later.least.test", &[one.address()]);
     space.wait_status(&penstock, "later.least.test", 200);
 
     let user = format!("system:serviceaccount:{namespace}:penstock");
-    let events = audited(&files, &user);
+    let mut events = audited(&files, &user);
+    // The keys of sessions are its own.
+    events
+        .retain(|event| !event["requestURI"].as_str().unwrap_or_default().contains("penstock-session-keys"));
     let of_verb =
         |verb: &str| events.iter().filter(|event| event["verb"] == verb).cloned().collect::<Vec<_>>();
     let read: BTreeSet<_> =
         of_verb("get").iter().map(|event| event["objectRef"]["name"].to_string()).collect();
-    assert_eq!(read, ["\"later\"", "\"used\""].map(str::to_owned).into());
+    assert_eq!(read, ["\"client\"", "\"later\"", "\"used\""].map(str::to_owned).into());
     let lists = of_verb("list");
     assert!(!lists.is_empty());
     for list in lists {

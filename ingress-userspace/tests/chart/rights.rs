@@ -12,7 +12,7 @@ use crate::support::cluster::{Kube, block_on, shared};
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// Resources, and the verbs that are needed: in namespaces that are watched, and in the release's own.
-const WATCHED: [(&str, &str, &[&str]); 10] = [
+const WATCHED: [(&str, &str, &[&str]); 9] = [
     ("networking.k8s.io", "ingresses", &["list", "watch"]),
     ("networking.k8s.io", "ingresses/status", &["patch"]),
     ("penstock.dev", "accesspolicies", &["list", "watch"]),
@@ -21,9 +21,11 @@ const WATCHED: [(&str, &str, &[&str]); 10] = [
     ("penstock.dev", "identityproviders/status", &["patch"]),
     ("", "services", &["list", "watch"]),
     ("discovery.k8s.io", "endpointslices", &["list", "watch"]),
-    ("", "secrets", &["get", "list", "watch"]),
     ("events.k8s.io", "events", &["create", "get", "list", "patch"]),
 ];
+const SECRETS: [(&str, &str, &[&str]); 1] = [("", "secrets", &["get", "list", "watch"])];
+/// What replicas share of sessions: a right to create cannot be bound to a name.
+const SESSIONS: [(&str, &str, &[&str]); 1] = [("", "configmaps", &["create"])];
 const OWN: [(&str, &str, &[&str]); 2] =
     [("coordination.k8s.io", "leases", &["create"]), ("", "pods", &["list", "watch"])];
 const CLUSTER: [(&str, &str, &[&str]); 3] = [
@@ -32,8 +34,7 @@ const CLUSTER: [(&str, &str, &[&str]); 3] = [
     ("penstock.dev", "proxyclasses/status", &["patch"]),
 ];
 /// What nobody here has any business with.
-const NEVER: [(&str, &str, &[&str]); 7] = [
-    ("", "configmaps", &[]),
+const NEVER: [(&str, &str, &[&str]); 6] = [
     ("", "nodes", &[]),
     ("", "namespaces", &[]),
     ("", "serviceaccounts/token", &[]),
@@ -128,11 +129,25 @@ fn the_account_may_do_what_is_needed_and_nothing_else() {
     account.wait_for(&other, "events.k8s.io", "events", "patch");
     account.has_exactly(&own, &WATCHED);
     account.has_exactly(&other, &WATCHED);
+    account.has_exactly(&own, &[("", "secrets", &["get", "list", "watch", "create"])]);
+    account.has_exactly(&other, &SECRETS);
+    account.has_exactly(&own, &SESSIONS);
+    account.has_exactly(&other, &none(&SESSIONS));
     account.has_exactly(&own, &OWN);
     account.has_exactly(&other, &none(&OWN));
     account.has_exactly("", &CLUSTER);
     account.has_exactly(&own, &NEVER);
     block_on(async {
+        for (resource, name, verb, expected) in [
+            ("secrets", "penstock-session-keys", "update", true),
+            ("secrets", "penstock-session-keys", "delete", false),
+            ("secrets", "another", "update", false),
+            ("configmaps", "penstock-revocations", "update", true),
+            ("configmaps", "another", "get", false),
+        ] {
+            let may = account.may(&own, "", resource, verb, Some(name)).await;
+            assert_eq!(may, expected, "{verb} {resource} {name}");
+        }
         for (name, verb, expected) in [
             ("rights-penstock", "get", true),
             ("rights-penstock", "patch", true),
@@ -165,12 +180,17 @@ fn without_a_namespace_in_the_list_there_is_no_right_in_it() {
     for namespace in [&first, &second] {
         account.wait_for(namespace, "events.k8s.io", "events", "patch");
         account.has_exactly(namespace, &WATCHED);
+        account.has_exactly(namespace, &SECRETS);
     }
     for namespace in [own.as_str(), &other, "kube-system", ""] {
         account.has_exactly(namespace, &none(&WATCHED));
     }
+    account.has_exactly(&own, &[("", "secrets", &["create"])]);
+    account.has_exactly(&own, &SESSIONS);
+    account.has_exactly(&other, &none(&SECRETS));
+    account.has_exactly(&other, &none(&SESSIONS));
     account.has_exactly("", &CLUSTER);
-    account.has_exactly("default", &none(&WATCHED[..5]));
+    account.has_exactly("default", &none(&WATCHED[..8]));
     account.has_exactly("default", &[("events.k8s.io", "events", &["create", "get", "patch"])]);
     block_on(async {
         for (name, verb, expected) in
