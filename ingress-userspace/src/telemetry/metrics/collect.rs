@@ -301,7 +301,12 @@ impl Scrape {
                 self.add(family, &[word], count as f64);
             }
         }
-        for (issuer, outcome, count) in auth.providers.counters().requests() {
+        let requests = auth.providers.counters().requests();
+        if requests.is_empty() {
+            // Nobody was asked yet: the family is there all the same.
+            self.add(names::PROVIDER_REQUESTS, &["other", "ok"], 0.0);
+        }
+        for (issuer, outcome, count) in requests {
             self.add(names::PROVIDER_REQUESTS, &[&issuer, outcome], count as f64);
         }
         self.add(names::REVOCATIONS, &[], auth.sessions.revocations.current().len() as f64);
