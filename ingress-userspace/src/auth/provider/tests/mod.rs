@@ -1,1 +1,6 @@
-//! Tests with scripted providers.
+//! Tests with scripted providers, which answer as the documentation of the real ones says.
+
+mod keys;
+mod presets;
+mod scripted;
+mod single;
