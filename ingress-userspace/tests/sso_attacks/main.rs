@@ -55,7 +55,6 @@ fn tell(count: usize, what: &str) {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn nobody_comes_in_by_the_shape_of_a_request() {
     let cases = requests::cases();
     assert!(cases.len() >= 200, "{} cases", cases.len());
@@ -68,7 +67,6 @@ fn no_backend_believes_what_a_client_says_about_itself() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn what_cannot_be_enforced_lets_nobody_in() {
     run(&mut alone(), &broken::cases());
 }
@@ -125,7 +123,6 @@ fn groups() -> Vec<String> {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn no_cookie_is_good_for_anything_but_what_it_was_set_for() {
     let mut both = both();
     let loot = both.loot();
@@ -141,7 +138,6 @@ fn no_cookie_is_good_for_anything_but_what_it_was_set_for() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn nobody_is_signed_in_by_an_answer_that_is_not_his() {
     let mut both = both();
     for (class, count) in callbacks::run(&mut both.rig) {
@@ -151,7 +147,6 @@ fn nobody_is_signed_in_by_an_answer_that_is_not_his() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn an_answer_is_good_once() {
     let both = both();
     let mut attempt = Attempt::begin(&both.rig, APP);
@@ -167,28 +162,59 @@ fn an_answer_is_good_once() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
-fn a_session_that_somebody_else_has_set_is_not_kept_at_a_sign_in() {
+fn a_session_that_somebody_else_has_set_does_not_become_the_victims() {
     let both = both();
-    let attacker = sign_in(&both.rig.site, APP);
+    let mut attacker = both.rig.site.visitor(&[]);
+    both.provider.script().user["groups"] = json!(["guests"]);
+    assert_eq!(attacker.goto(&format!("https://{APP}/mine")).response.status(), 403);
     let mut victim = both.rig.site.visitor(&[]);
     victim.cookies.clone_from(&attacker.cookies);
-    both.provider.script().user["sub"] = json!("victim");
+    both.provider.script().user = json!({ "sub": "victim", "groups": ["staff"] });
     let page = victim.goto(&format!("https://{APP}/.penstock/sign-in?return=/mine"));
     assert_eq!((page.response.status(), page.url.target.as_str()), (200, "/mine"), "{:#?}", page.way);
     assert!(page.response.text().contains("X-Auth-Request-User: victim"), "{}", page.response.text());
     assert_ne!(session(&victim, APP), session(&attacker, APP));
+    assert_eq!(attacker.fetch(&format!("https://{APP}/mine")).status(), 403, "the attacker is who he was");
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
+fn nobody_is_signed_out_by_another_site() {
+    let both = both();
+    let mut visitor = sign_in(&both.rig.site, APP);
+    let url = Url::new(&format!("https://{APP}/.penstock/sign-out"), None);
+    for fields in [
+        "Origin: https://evil.test\r\n",
+        "Origin: https://evil.test\r\nSec-Fetch-Site: cross-site\r\n",
+        "Origin: null\r\nSec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+        "Origin: https://app.test.evil.test\r\n",
+        "Origin: http://app.test\r\n",
+        "Origin: https://app.test:8443\r\n",
+    ] {
+        let fields = format!("{fields}Content-Type: application/x-www-form-urlencoded\r\n");
+        let answer = visitor.request("POST", &url, &fields, "");
+        assert_eq!((answer.status(), answer.all("set-cookie").len()), (403, 0), "{fields}");
+    }
+    for (method, path) in [
+        ("GET", "sign-out"),
+        ("HEAD", "sign-out"),
+        ("GET", "signed-out"),
+        ("GET", "frontchannel-logout?sid=session-1"),
+    ] {
+        let url = Url::new(&format!("https://{APP}/.penstock/{path}"), None);
+        assert_eq!(visitor.request(method, &url, "", "").all("set-cookie").len(), 0, "{method} {path}");
+    }
+    assert_eq!(visitor.fetch(&format!("https://{APP}/")).status(), 200);
+}
+
+#[test]
 fn a_return_target_stays_on_its_host() {
     let both = both();
     tell(returns::run(&both.rig.site), "return targets");
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn the_redirect_uri_is_not_for_a_client_to_choose() {
     let both = both();
     for fields in [
@@ -214,7 +240,6 @@ fn the_redirect_uri_is_not_for_a_client_to_choose() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn a_policy_that_changes_is_never_missing() {
     let mut both = both();
     let options = both.provider.options();
@@ -222,7 +247,6 @@ fn a_policy_that_changes_is_never_missing() {
 }
 
 #[test]
-#[ignore = "what enforces policies is not there yet"]
 fn a_token_is_taken_from_its_place_alone() {
     let mut both = both();
     let token = both.provider.access_token("api", |_| {});
