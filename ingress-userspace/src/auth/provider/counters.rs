@@ -41,11 +41,6 @@ impl ProviderCounters {
         each.collect()
     }
 
-    /// Counts a request.
-    pub fn add(&self, issuer: &str, outcome: &'static str) {
-        self.count(issuer, outcome);
-    }
-
     fn count(&self, issuer: &str, outcome: &'static str) -> Change {
         let mut issuers = self.lock();
         let full = issuers.len() >= MAX_ISSUERS && !issuers.contains_key(issuer);

@@ -311,9 +311,7 @@ fn names_follow_the_conventions() {
         }]
     };
     let clock = Arc::new(SystemClock);
-    let auth = Arc::new(Auth::start(Arc::new(SessionState::alone()), clock).unwrap());
-    auth.providers.counters().add("https://id.example", "ok");
-    metrics.observe_auth(&auth);
+    metrics.observe_auth(&Arc::new(Auth::start(Arc::new(SessionState::alone()), clock).unwrap()));
     metrics.observe_source(move || SourceTotals { kinds: kinds(true), demanded: 0, reads: vec![("ok", 0)] });
     let worker = metrics.worker();
     worker.finish_request(&record());
