@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the test")]
 
 #[path = "../support/browser.rs"]
-#[expect(dead_code, reason = "the tests of sign-ins, which use the rest, are not there yet")]
 mod browser;
+mod refusals;
+mod rig;
 mod selftest;
+mod sessions;
+mod signing_in;
+mod signing_out;
 #[path = "../support/mod.rs"]
 mod support;

@@ -128,7 +128,7 @@ impl Browser {
                 self.url(),
                 self.text()
             );
-            self.runtime.block_on(tokio::time::sleep(POLL));
+            self.runtime.block_on(async { tokio::time::sleep(POLL).await });
         }
     }
 
@@ -324,7 +324,8 @@ impl Driver {
             let line = lines.iter().find(|line| line.contains("started successfully on port"))?;
             line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok()
         };
-        let port = log.wait(START, port).expect("chromedriver does not say where it listens");
+        let port = log.wait(START, port);
+        let port = port.unwrap_or_else(|| panic!("chromedriver does not listen: {:?}", log.lines()));
         (driver, format!("http://127.0.0.1:{port}"))
     }
 
