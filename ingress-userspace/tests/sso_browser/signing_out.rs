@@ -65,7 +65,6 @@ fn signing_out_ends_the_session_at_the_provider_too() {
 }
 
 #[test]
-#[ignore = "not yet seen to hold in a browser"]
 fn the_provider_ends_a_session_by_the_back_channel_and_its_websocket_with_it() {
     let Some(rig) = Rig::start("the_provider_ends_a_session_by_the_back_channel_and_its_websocket_with_it")
     else {
@@ -87,7 +86,6 @@ fn the_provider_ends_a_session_by_the_back_channel_and_its_websocket_with_it() {
 }
 
 #[test]
-#[ignore = "not yet seen to hold in a browser"]
 fn signing_out_closes_the_websockets_of_the_session() {
     let Some(rig) = Rig::start("signing_out_closes_the_websockets_of_the_session") else { return };
     rig.sign_in("https://app.test/", "alice");

@@ -7,7 +7,6 @@
 //!
 //! Not a part of `support/mod.rs`: only the suites that show pages in a browser pay for it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -36,7 +35,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Browser {
     runtime: Runtime,
     client: Client,
-    driver: Driver,
+    _driver: Driver,
     _profile: TempDir,
 }
 
@@ -81,7 +80,7 @@ impl Browser {
                 .unwrap();
             client
         });
-        Self { runtime, client, driver, _profile: profile }
+        Self { runtime, client, _driver: driver, _profile: profile }
     }
 
     /// Goes to a page, and waits until it is loaded with what it includes.
@@ -266,7 +265,6 @@ impl Drop for Browser {
         // The driver ends the browser in good order; what does not end so is ended with the driver.
         let client = self.client.clone();
         let _ = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, client.close()).await });
-        let _ = self.driver.stop();
     }
 }
 
@@ -312,9 +310,24 @@ fn capabilities(chromium: &str, profile: &str, hosts: &[(&str, SocketAddr)]) -> 
 /// chromedriver, in a process group of its own with all that it starts.
 struct Driver(Child);
 
+/// How often chromedriver is started until it has a port.
+const STARTS: usize = 8;
+
 impl Driver {
-    /// Starts it, and returns where it listens.
+    /// Starts it, and returns where it listens. It takes a free port of IPv6, and gives up if the same of IPv4 is somebody else's.
     fn start(program: &str) -> (Self, String) {
+        let mut said = Vec::new();
+        for _ in 0..STARTS {
+            match Self::try_start(program) {
+                Ok((driver, port)) => return (driver, format!("http://127.0.0.1:{port}")),
+                Err(lines) => said = lines,
+            }
+        }
+        panic!("chromedriver does not listen: {said:?}");
+    }
+
+    /// The error is what it said.
+    fn try_start(program: &str) -> Result<(Self, u16), Vec<String>> {
         let mut command = Command::new(program);
         command.arg("--port=0").process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -324,14 +337,16 @@ impl Driver {
             let line = lines.iter().find(|line| line.contains("started successfully on port"))?;
             line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok()
         };
-        let port = log.wait(START, port);
-        let port = port.unwrap_or_else(|| panic!("chromedriver does not listen: {:?}", log.lines()));
-        (driver, format!("http://127.0.0.1:{port}"))
+        // The end of its output ends the wait as well.
+        log.wait(START, port).map(|port| (driver, port)).ok_or_else(|| log.lines())
     }
+}
 
-    fn stop(&mut self) -> io::Result<()> {
+impl Drop for Driver {
+    fn drop(&mut self) {
         let group = format!("-{}", self.0.id());
-        Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status()?;
-        self.0.wait().map(|_| ())
+        // Errors say that it has ended already.
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.0.wait();
     }
 }
