@@ -249,6 +249,8 @@ fn account_without(kube: &Kube, namespace: &str, name: &str, lacking: &str) {
         ("networking.k8s.io", "ingresses/status", "patch"),
         ("events.k8s.io", "events", "create, get, list, patch"),
         ("coordination.k8s.io", "leases", "create, get, patch"),
+        // Without these, no route is served: it could have a policy.
+        ("penstock.dev", "accesspolicies, identityproviders", "list, watch"),
     ];
     let rule = |(group, resources, verbs): &(&str, &str, &str)| {
         format!("- {{apiGroups: [\"{group}\"], resources: [{resources}], verbs: [{verbs}]}}\n")
