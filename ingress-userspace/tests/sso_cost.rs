@@ -1,8 +1,11 @@
 //! What an authorized request costs beside a public one, in the same run on the same connection: processor time of the worker.
 //!
 //! ```sh
-//! cargo test --release -p ingress-userspace --test sso_cost -- --ignored --nocapture
+//! PENSTOCK_COST_ROUNDS=15 cargo test --release -p ingress-userspace --test sso_cost -- --nocapture
 //! ```
+//!
+//! It says what it has measured, and no figure fails: that is for a machine that does nothing else, and the release build. Without the
+//! variable, it makes sure that it can measure.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failure of the measurement")]
 
@@ -15,14 +18,12 @@ use support::client::Client;
 use support::scripted_provider::ScriptedProvider;
 use support::sso::{APP, SsoSite};
 
-/// Requests per round and kind. One after the other, so that no kind shares what it costs with another.
-const REQUESTS: u32 = 1500;
-
-/// Rounds, of which the median counts.
-const ROUNDS: usize = 15;
-
-/// What an authorized request may cost more than a public one, in microseconds.
-const BOUND: f64 = 3.0;
+/// Rounds, of which the median counts, and requests per round and kind. These go one after the other, so that no kind shares what it costs
+/// with another.
+fn extent() -> (usize, u32) {
+    let rounds = std::env::var("PENSTOCK_COST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    rounds.map_or((1, 20), |rounds| (rounds, 1500))
+}
 
 /// Nanoseconds that the worker has run (Documentation/scheduler/sched-stats.rst).
 fn worker_time(pid: u32) -> f64 {
@@ -36,13 +37,13 @@ fn worker_time(pid: u32) -> f64 {
 }
 
 /// Microseconds per request.
-fn measure(site: &SsoSite, client: &mut Client, request: &str) -> f64 {
+fn measure(site: &SsoSite, client: &mut Client, request: &str, requests: u32) -> f64 {
     let pid = site.penstock.pid();
     let begin = worker_time(pid);
-    for _ in 0..REQUESTS {
+    for _ in 0..requests {
         assert_eq!(client.request(request).status(), 200);
     }
-    (worker_time(pid) - begin) / f64::from(REQUESTS) / 1000.0
+    (worker_time(pid) - begin) / f64::from(requests) / 1000.0
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -51,8 +52,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 #[test]
-#[ignore = "it measures, which takes a machine that does nothing else, and the release build"]
-fn an_authorized_request_costs_little_more_than_a_public_one() {
+fn an_authorized_request_beside_a_public_one() {
+    let (count, each) = extent();
     let ca = Authority::new();
     let provider = ScriptedProvider::start(&ca);
     let site = SsoSite::start(&ca, &provider.options());
@@ -65,17 +66,16 @@ fn an_authorized_request_costs_little_more_than_a_public_one() {
     let requests = [ask("/public/x", &cookies), ask("/private/x", &cookies), ask("/public/x", "")];
     let mut client = site.client(APP);
     let mut rounds = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
+    for _ in 0..count {
         for (values, request) in rounds.iter_mut().zip(&requests) {
-            values.push(measure(&site, &mut client, request));
+            values.push(measure(&site, &mut client, request, each));
         }
     }
     let added = median(rounds[0].iter().zip(&rounds[1]).map(|(public, own)| own - public).collect());
     let [public, authorized, bare] = rounds.map(median);
     println!("public, with the session's cookie: {public:.2} µs of the worker per request");
     println!(
-        "authorized by that session:        {authorized:.2} µs, {added:+.2} µs in the median of {ROUNDS} rounds"
+        "authorized by that session:        {authorized:.2} µs, {added:+.2} µs in the median of {count} rounds"
     );
     println!("public, without any cookie:        {bare:.2} µs");
-    assert!(cfg!(debug_assertions) || added <= BOUND, "more than {BOUND} µs");
 }
