@@ -2,22 +2,16 @@
 //! (`/login/oauth/…`, `/api/v3/…`), lists in pages, rate limits, errors with status 200.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use super::DEADLINE;
-use super::authority::{Authority, KeyKind};
-use super::message::{Message, parse_request};
+use super::authority::Authority;
+use super::message::Message;
+use super::tls_server::{TlsListener, TlsServer};
 use super::visitor::{Url, encode};
 
 /// The OAuth app that GitHub knows.
@@ -53,40 +47,26 @@ pub(crate) struct Script {
 
 /// A running GitHub. Dropping it closes its listener.
 pub(crate) struct GitHub {
-    address: SocketAddr,
     shared: Arc<Shared>,
+    _server: TlsServer,
 }
 
 struct Shared {
     base: String,
-    tls: Arc<ServerConfig>,
     script: Mutex<Script>,
-    stopped: AtomicBool,
 }
 
 impl GitHub {
     /// Octocat signs in, of the organisation `acme` and its team `acme/platform`.
     pub(crate) fn start(ca: &Authority) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let pair = ca.issue(&["127.0.0.1"], KeyKind::Ecdsa);
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.chain_pem().as_bytes()).collect();
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().unwrap();
-        let tls = Arc::new(tls.with_no_client_auth().with_single_cert(chain.unwrap(), key).unwrap());
-        let base = format!("https://{address}");
-        let shared = Arc::new(Shared {
-            base,
-            tls,
-            script: Mutex::new(Script::new()),
-            stopped: AtomicBool::new(false),
-        });
-        std::thread::spawn({
+        let listener = TlsListener::bind(ca, &["127.0.0.1"]);
+        let base = format!("https://{}", listener.address());
+        let shared = Arc::new(Shared { base, script: Mutex::new(Script::new()) });
+        let server = listener.serve({
             let shared = Arc::clone(&shared);
-            move || accept_all(&listener, &shared)
+            move |request| shared.script.lock().unwrap().answer(&shared.base, request)
         });
-        Self { address, shared }
+        Self { shared, _server: server }
     }
 
     /// Its base URL: `spec.issuer` of the IdentityProvider.
@@ -102,14 +82,6 @@ impl GitHub {
     /// How many requests came for a path.
     pub(crate) fn count(&self, path: &str) -> usize {
         self.script().counts.get(path).copied().unwrap_or_default()
-    }
-}
-
-impl Drop for GitHub {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        drop(TcpStream::connect(self.address));
     }
 }
 
@@ -251,37 +223,6 @@ impl Script {
             fields.push("X-GitHub-SSO: partial-results; organizations=21955855".to_owned());
         }
         json_answer(200, &fields, &json!(entries))
-    }
-}
-
-fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept() {
-        if shared.stopped.load(Ordering::SeqCst) {
-            return;
-        }
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || shared.serve(stream));
-    }
-}
-
-impl Shared {
-    /// Answers the requests of one connection until it ends, whatever way.
-    fn serve(&self, stream: TcpStream) -> Option<()> {
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&self.tls)).ok()?, stream);
-        let mut received = Vec::new();
-        loop {
-            while let Some(request) = parse_request(&received).ok()? {
-                received.drain(..request.raw.len());
-                let answer = self.script.lock().unwrap().answer(&self.base, &request);
-                tls.write_all(&answer).and_then(|()| tls.flush()).ok()?;
-            }
-            let mut buffer = [0; 1 << 13];
-            match tls.read(&mut buffer).ok()? {
-                0 => return None,
-                n => received.extend_from_slice(&buffer[..n]),
-            }
-        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod scripted_provider;
 pub(crate) mod site;
 pub(crate) mod sso;
 pub(crate) mod stage;
+pub(crate) mod tls_server;
 pub(crate) mod visitor;
 
 use std::time::Duration;

@@ -3,9 +3,6 @@
 //! For attacks and faults, which a certified provider does not commit. It is one thread per connection, over TLS.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,15 +10,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use super::DEADLINE;
-use super::authority::{Authority, KeyKind};
-use super::message::{Message, parse_request};
+use super::authority::Authority;
+use super::message::Message;
 use super::sso::ProviderOptions;
+use super::tls_server::{TlsListener, TlsServer};
 use super::visitor::{Url, encode};
 
 /// The client that the provider knows.
@@ -70,41 +64,30 @@ pub(crate) struct Script {
 
 /// A running provider. Dropping it closes its listener.
 pub(crate) struct ScriptedProvider {
-    address: SocketAddr,
     shared: Arc<Shared>,
+    _server: TlsServer,
 }
 
 struct Shared {
     issuer: String,
     key: EcdsaKeyPair,
-    tls: Arc<ServerConfig>,
     script: Mutex<Script>,
-    stopped: AtomicBool,
 }
 
 impl ScriptedProvider {
     /// A provider whom the authority vouches for; somebody of group `staff` signs in.
     pub(crate) fn start(ca: &Authority) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let pair = ca.issue(&["127.0.0.1", "id.test"], KeyKind::Ecdsa);
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.chain_pem().as_bytes()).collect();
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().unwrap();
-        let tls = Arc::new(tls.with_no_client_auth().with_single_cert(chain.unwrap(), key).unwrap());
+        let listener = TlsListener::bind(ca, &["127.0.0.1", "id.test"]);
         let shared = Arc::new(Shared {
-            issuer: format!("https://{address}"),
+            issuer: format!("https://{}", listener.address()),
             key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
-            tls,
             script: Mutex::new(Script::new()),
-            stopped: AtomicBool::new(false),
         });
-        std::thread::spawn({
+        let server = listener.serve({
             let shared = Arc::clone(&shared);
-            move || accept_all(&listener, &shared)
+            move |request| shared.answer(request)
         });
-        Self { address, shared }
+        Self { shared, _server: server }
     }
 
     /// Its issuer, and the base of all its URLs.
@@ -165,14 +148,6 @@ impl ScriptedProvider {
     }
 }
 
-impl Drop for ScriptedProvider {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        drop(TcpStream::connect(self.address));
-    }
-}
-
 impl Script {
     fn new() -> Self {
         let user = json!({
@@ -223,35 +198,7 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept() {
-        if shared.stopped.load(Ordering::SeqCst) {
-            return;
-        }
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || shared.serve(stream));
-    }
-}
-
 impl Shared {
-    /// Answers the requests of one connection until it ends, whatever way.
-    fn serve(&self, stream: TcpStream) -> Option<()> {
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&self.tls)).ok()?, stream);
-        let mut received = Vec::new();
-        loop {
-            while let Some(request) = parse_request(&received).ok()? {
-                received.drain(..request.raw.len());
-                tls.write_all(&self.answer(&request)).and_then(|()| tls.flush()).ok()?;
-            }
-            let mut buffer = [0; 1 << 13];
-            match tls.read(&mut buffer).ok()? {
-                0 => return None,
-                n => received.extend_from_slice(&buffer[..n]),
-            }
-        }
-    }
-
     fn answer(&self, request: &Message) -> Vec<u8> {
         let mut script = self.script.lock().unwrap();
         if script.down {
