@@ -268,11 +268,16 @@ fn nobody_is_signed_in_by_a_token_that_is_not_for_him() {
 
 #[test]
 fn no_bearer_token_is_believed_that_is_not_the_providers_for_us() {
-    let both = both();
+    let mut both = both();
     let good = format!("Authorization: Bearer {}\r\n", both.provider.access_token("api", |_| {}));
     assert_eq!(both.rig.site.client(APP).request(case::get("/", &good)).status(), 200);
     both.rig.site.forwarded();
     tell(tokens::as_bearer(&both.rig, &both.provider), "bearer tokens");
+    let by_key = tokens::by_the_public_key(&both.provider).into_iter().map(|(form, token)| {
+        let request = case::get("/", &format!("Authorization: Bearer {token}\r\n"));
+        Case::refused("HS/RS confusion", format!("HS256 by the public key as {form}"), request, 401)
+    });
+    run(&mut both.rig, &by_key.collect::<Vec<_>>());
 }
 
 /// A good token where none belongs.

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::callbacks::Attempt;
@@ -204,6 +204,26 @@ fn suffix(token: &mut Token, name: &str, more: &str) {
 fn unsigned(token: &mut Token, algorithm: &str) {
     token.header["alg"] = json!(algorithm);
     token.instead = Some(format!("{}.{}.", part(&token.header), part(&token.claims)));
+}
+
+/// The provider's public key in the forms in which a careless verifier could hold it: as a secret, it is known to all.
+pub(super) fn by_the_public_key(provider: &ScriptedProvider) -> Vec<(&'static str, String)> {
+    /// SubjectPublicKeyInfo of a point on P-256, but for the point (RFC 5480 section 2).
+    const INFO: [u8; 26] = *b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+    let point = provider.public_key();
+    let coordinate = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let jwk =
+        json!({"kty": "EC", "crv": "P-256", "x": coordinate(&point[1..33]), "y": coordinate(&point[33..])});
+    let der = [&INFO, point].concat();
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&der));
+    let forms = [
+        ("point", point.to_vec()),
+        ("coordinates", point[1..].to_vec()),
+        ("JWK", jwk.to_string().into_bytes()),
+        ("DER", der),
+        ("PEM", pem.into_bytes()),
+    ];
+    forms.map(|(form, secret)| (form, provider.access_token("api", |token| mac(token, &secret)))).into()
 }
 
 fn mac(token: &mut Token, secret: &[u8]) {

@@ -111,6 +111,11 @@ impl ScriptedProvider {
         self.script().counts.get(what).copied().unwrap_or_default()
     }
 
+    /// The provider's public key, as an uncompressed point (SEC 1 section 2.3.3).
+    pub(crate) fn public_key(&self) -> &[u8] {
+        self.shared.key.public_key().as_ref()
+    }
+
     /// Signs claims with the provider's key.
     pub(crate) fn sign(&self, claims: Value) -> String {
         self.shared.sign(&Token { header: header(), claims, instead: None })
