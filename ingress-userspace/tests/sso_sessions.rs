@@ -7,12 +7,13 @@ use serde_json::json;
 use support::authority::Authority;
 use support::backend::RawBackend;
 use support::client::{Client, End};
+use support::github::{self, GitHub};
 use support::manifests::Ingress;
 use support::message::Message;
 use support::process::Penstock;
 use support::script::Step;
 use support::scripted_provider::ScriptedProvider;
-use support::sso::{APP, SHARED, SsoSite, put};
+use support::sso::{APP, ProviderOptions, SHARED, SsoSite, put};
 use support::visitor::{Page, Url, Visitor};
 
 /// A site, its provider, and somebody who has not signed in.
@@ -85,6 +86,32 @@ fn a_first_visit_ends_where_it_wanted_to_go() {
     assert_eq!(entry["subject"].as_str().map(str::len), Some(16), "{entry}");
     let counted = |result| stage.site.penstock.metric("penstock_sign_ins_total", &[("result", result)]);
     assert_eq!((counted("begun"), counted("succeeded")), (1.0, 1.0));
+}
+
+#[test]
+fn somebody_of_a_team_signs_in_with_github_and_leaves_with_it() {
+    let ca = Authority::new();
+    let hub = GitHub::start(&ca);
+    let spec = json!({ "kind": "GitHub", "issuer": hub.base(), "clientID": github::CLIENT });
+    let site = SsoSite::start(&ca, &ProviderOptions { spec, secret: github::SECRET.to_owned() });
+    let policy = |teams: &str| {
+        let fields = json!([{ "name": "X-User", "from": "User" }, { "name": "X-Teams", "from": "Teams" }]);
+        json!({ "provider": "corp", "allow": [{ "teams": [teams] }], "forward": { "fields": fields } })
+    };
+    put(&site.manifests, "AccessPolicy", "staff", &policy("Acme/Platform"));
+    let mut visitor = site.visitor(&[]);
+    let home = format!("https://{APP}/");
+    site.penstock.eventually("the policy counts", |_| visitor.goto(&home).response.status() == 200);
+    let request = site.forwarded().pop().unwrap();
+    assert_eq!((request.field("x-user"), request.field("x-teams")), (Some("octocat"), Some("acme/platform")));
+    // Somebody of no team is known, and may not.
+    hub.script().teams.clear();
+    let mut other = site.visitor(&[]);
+    assert_eq!(other.goto(&home).response.status(), 403);
+    assert_eq!(site.forwarded().len(), 0);
+    // The policy changes: whoever is in by the old one is looked at anew.
+    put(&site.manifests, "AccessPolicy", "staff", &policy("acme/security"));
+    site.penstock.eventually("the new policy counts", |_| visitor.goto(&home).response.status() == 403);
 }
 
 #[test]
