@@ -13,7 +13,7 @@ use support::message::Message;
 use support::process::Penstock;
 use support::script::Step;
 use support::scripted_provider::ScriptedProvider;
-use support::sso::{APP, ProviderOptions, SHARED, SsoSite, put};
+use support::sso::{APP, ProviderOptions, SHARED, SsoSite, put, put_keys};
 use support::visitor::{Page, Url, Visitor};
 
 /// A site, its provider, and somebody who has not signed in.
@@ -258,6 +258,28 @@ fn a_replica_that_comes_too_late_for_a_renewal_goes_by_the_old_session() {
         "the newer one must not be lost"
     );
     assert!(other.metric("penstock_session_refreshes_total", &[("outcome", "refused")]) > 0.5);
+}
+
+#[test]
+fn the_keys_of_sessions_rotate_under_people_who_are_signed_in() {
+    let mut stage = Stage::signed_in();
+    let old = stage.visitor.cookie(APP, "__Host-penstock-session").unwrap().value.clone();
+    let session = |visitor: &Visitor| visitor.cookie(APP, "__Host-penstock-session").unwrap().value.clone();
+    put_keys(&stage.site.manifests, &[(1_600_000_000, 1), (1_700_000_000, 2)]);
+    // The new key seals: a new sign-in has another one in front.
+    let mut other = stage.site.visitor(&[]);
+    stage.site.penstock.eventually("the new key seals", |_| {
+        other = stage.site.visitor(&[]);
+        assert_eq!(other.goto(&format!("https://{APP}/")).response.status(), 200);
+        session(&other)[..5] != old[..5]
+    });
+    assert_eq!(stage.status(), 200, "the old one opens");
+    put_keys(&stage.site.manifests, &[(1_700_000_000, 2)]);
+    stage.site.penstock.eventually("the old key is forgotten", |_| {
+        stage.visitor.fetch(&format!("https://{APP}/data")).status() == 401
+    });
+    assert_eq!(other.fetch(&format!("https://{APP}/data")).status(), 200);
+    assert_eq!(stage.goto("/").response.status(), 200, "who has no session signs in again");
 }
 
 #[test]
