@@ -241,10 +241,11 @@ fn a_replica_that_comes_too_late_for_a_renewal_goes_by_the_old_session() {
         (script.expires_in, script.refresh_tokens) = (1, true);
     }
     assert_eq!(stage.goto("/").response.status(), 200);
-    let before = stage.visitor.clone();
+    // On a slow machine, the identity was renewed already: what counts is that it is once more.
+    let (before, renewals) = (stage.visitor.clone(), stage.provider.count("refresh"));
     stage.site.penstock.eventually("the identity is renewed", |_| {
         stage.visitor.fetch(&format!("https://{APP}/data")).status() == 200
-            && stage.provider.count("refresh") > 0
+            && stage.provider.count("refresh") > renewals
     });
     // The same objects, the same keys: another replica, to which a request comes with the cookie from before.
     let other = Penstock::start(&stage.site.manifests);
