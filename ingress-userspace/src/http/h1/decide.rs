@@ -100,7 +100,7 @@ pub(crate) enum Decided {
 /// Takes one request off the connection's input, if its head is complete. One table decides it from its head to its end.
 pub(crate) fn take_request(connection: &mut Connection) -> Decided {
     let worker = Rc::clone(&connection.worker);
-    let table = Arc::clone(&worker.shared.published.table());
+    let table = worker.shared.published.table();
     connection.class = worker.class(&table, table.process());
     connection.head_limits = connection.class.request_limits;
     let input = std::mem::take(&mut connection.input);
