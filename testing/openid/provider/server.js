@@ -1,7 +1,7 @@
-// The OpenID provider of the tests: the certified `oidc-provider`, over TLS on loopback, with a second listener by which a test
-// commands it. Read from standard input until its end: the process ends with whoever started it.
+// The OpenID provider of tests and demo: the certified `oidc-provider`, over TLS on loopback, with a second listener by which it is
+// commanded. Read from standard input until its end: the process ends with whoever started it.
 //
-//   node server.js CERTIFICATE.pem KEY.pem HOST    prints one line of JSON: {"issuer": …, "control": …}
+//   node server.js CERTIFICATE.pem KEY.pem HOST [PORT]    prints one line of JSON: {"issuer": …, "control": …}
 //
 // POST /control (JSON) does what its fields say, and answers with `state()`:
 //   client {…}             adds or replaces a client (RFC 7591 metadata)
@@ -25,7 +25,7 @@ import { Provider } from 'oidc-provider';
 import { newKey, sign } from './keys.js';
 import { Storage, all, remove } from './storage.js';
 
-const [certificate, key, host] = process.argv.slice(2);
+const [certificate, key, host, port = 0] = process.argv.slice(2);
 const settings = {
   users: { alice: { email: 'alice@example.com', email_verified: true, name: 'Alice', groups: ['staff'] } },
   accessTokenLifetime: 300,
@@ -231,7 +231,7 @@ async function control(request, response) {
 
 const secure = https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) }, serve);
 const commanded = http.createServer(control);
-secure.listen(0, '127.0.0.1', () => commanded.listen(0, '127.0.0.1', () => {
+secure.listen(Number(port), '127.0.0.1', () => commanded.listen(0, '127.0.0.1', () => {
   issuer = `https://${host}:${secure.address().port}`;
   renew();
   console.log(JSON.stringify({ issuer, control: commanded.address().port }));
