@@ -15,21 +15,42 @@ use rcgen::{
 
 use crate::shell::Outcome;
 
-/// Writes the authority's certificate, and a Secret with a certificate for the hosts. The authority's key is forgotten.
-pub(super) fn write(authority: &Path, secret: &Path, hosts: &[&str]) -> Outcome {
-    let authority_key = KeyPair::generate()?;
-    let mut params = parameters("Penstock demo authority", &[])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    fs::write(authority, params.self_signed(&authority_key)?.pem())?;
+/// The authority of one run of the demo. Its key is never written, and forgotten with it.
+pub(super) struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
 
-    let key = KeyPair::generate()?;
-    let mut leaf = parameters(hosts.first().ok_or("no host")?, hosts)?;
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true;
-    let certificate = leaf.signed_by(&key, &Issuer::new(params, authority_key))?;
-    write_private(secret, &manifest(&certificate.pem(), &key.serialize_pem()))
+impl Authority {
+    pub(super) fn new() -> Outcome<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = parameters("Penstock demo authority", &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
+    }
+
+    /// Its certificate.
+    pub(super) fn pem(&self) -> String {
+        self.pem.clone()
+    }
+
+    /// A certificate for hosts, and its key, in PEM.
+    pub(super) fn issue(&self, hosts: &[&str]) -> Outcome<(String, String)> {
+        let key = KeyPair::generate()?;
+        let mut leaf = parameters(hosts.first().ok_or("no host")?, hosts)?;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        leaf.use_authority_key_identifier_extension = true;
+        Ok((leaf.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
+    }
+}
+
+/// Writes the Secret of the hosts' certificate.
+pub(super) fn write_secret(authority: &Authority, secret: &Path, hosts: &[&str]) -> Outcome {
+    let (certificate, key) = authority.issue(hosts)?;
+    write_private(secret, &manifest(&certificate, &key))
 }
 
 /// Valid from yesterday, because clocks differ, and for a month: longer than a demo.
@@ -65,8 +86,8 @@ data:
 }
 
 /// Writes a file that only its owner can read, at once: a reader sees the old content or the new.
-fn write_private(path: &Path, content: &str) -> Outcome {
-    let temporary = path.with_extension("yaml.new");
+pub(super) fn write_private(path: &Path, content: &str) -> Outcome {
+    let temporary = path.with_added_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content.as_bytes())?;
     Ok(fs::rename(temporary, path)?)

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 mod certificates;
 mod children;
+mod sign_on;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
+use self::certificates::Authority;
 use self::children::Children;
 use crate::packages::{self, Package};
 use crate::shell::{Outcome, cargo, root, run as run_command, target};
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     /// Build nothing: this is the penstock binary.
     #[arg(long, conflicts_with = "dev")]
     binary: Option<PathBuf>,
+    /// Run an OpenID provider too, and put single sign-on before the host staff.localhost.
+    #[arg(long)]
+    sign_on: bool,
     /// Where Penstock takes plain HTTP.
     #[arg(long, default_value = "[::]:8080")]
     http: SocketAddr,
@@ -46,6 +51,10 @@ const BACKENDS: [(&str, u16); 2] = [("alpha", 18081), ("beta", 18082)];
 /// The host that demo/ingress.yaml serves.
 const HOST: &str = "demo.example";
 
+/// What is started besides cargo; npm, which installs the OpenID provider, only for sign-on.
+const PACKAGES: [Package; 2] =
+    [Package { provides: "curl", name: "curl" }, Package { provides: "npm", name: "npm" }];
+
 /// The last line of the greeting begins with this.
 pub(crate) const LAST_WORDS: &str = "Edit a file in demo/ and try again.";
 
@@ -54,15 +63,24 @@ const START: Duration = Duration::from_secs(20);
 
 /// Builds, starts everything, and waits for the end.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    packages::ensure(&[Package { provides: "curl", name: "curl" }])?;
+    packages::ensure(if arguments.sign_on { &PACKAGES } else { &PACKAGES[..1] })?;
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => build(arguments.dev)?,
     };
     fs::create_dir_all(target().join("demo"))?;
-    let authority = authority();
-    certificates::write(&authority, &root().join("demo/secret.yaml"), &[HOST, "*.demo.example"])?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(arguments, binary))
+    let authority = Authority::new()?;
+    fs::write(authority_file(), authority.pem())?;
+    let hosts = [HOST, "*.demo.example", sign_on::HOST];
+    certificates::write_secret(&authority, &root().join("demo/secret.yaml"), &hosts)?;
+    let manifests = root().join("demo/sign-on.yaml");
+    // What an earlier run has left names a provider that is gone.
+    let _ = fs::remove_file(&manifests);
+    let port = arguments.https.port();
+    let provider = arguments.sign_on.then(|| sign_on::start(&authority, &manifests, port)).transpose()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(arguments, binary))?;
+    drop(provider);
+    Ok(())
 }
 
 /// Builds penstock, and returns where it is.
@@ -112,13 +130,13 @@ async fn start_and_watch(arguments: &Arguments, penstock: PathBuf, children: &mu
 }
 
 /// The certificate of the demo's authority.
-fn authority() -> PathBuf {
+fn authority_file() -> PathBuf {
     target().join("demo/ca.pem")
 }
 
 fn greet(arguments: &Arguments, penstock: &Path) {
     let port = arguments.https.port();
-    let authority = authority();
+    let authority = authority_file();
     let curl = format!("curl --cacert {} --resolve '*:{port}:127.0.0.1'", shown(&authority));
     println!(
         "
@@ -129,10 +147,28 @@ Penstock serves demo/. Try, in another terminal and in this directory:
   {curl} https://any.{HOST}:{port}/
   curl http://{admin}/metrics
   {penstock} explain https://{HOST}/beta --manifests demo/
-
-{LAST_WORDS} Ctrl-C stops everything.
 ",
         admin = arguments.admin,
+        penstock = shown(penstock)
+    );
+    if arguments.sign_on {
+        greet_for_sign_on(&curl, port, penstock);
+    }
+    println!("{LAST_WORDS} Ctrl-C stops everything.\n");
+}
+
+fn greet_for_sign_on(curl: &str, port: u16, penstock: &Path) {
+    let host = sign_on::HOST;
+    println!(
+        "\
+Single sign-on: open https://{host}:{port}/ in a browser on this machine (it does not know the demo's authority, and warns).
+The provider asks for a name: alice is in the group staff, bob is not. Sign out at https://{host}:{port}/.penstock/sign-out
+
+  {curl} https://{host}:{port}/
+  {curl} https://{host}:{port}/public/page
+  {penstock} explain https://{host}/ --manifests demo/ --claims '{{\"sub\": \"alice\", \"groups\": [\"staff\"]}}'
+  {penstock} explain https://{host}/ --manifests demo/ --claims '{{\"sub\": \"bob\", \"groups\": [\"guests\"]}}'
+",
         penstock = shown(penstock)
     );
 }
