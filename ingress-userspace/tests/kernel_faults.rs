@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -230,6 +231,63 @@ fn pins_end_with_the_process_unless_another_has_replaced_them() {
     second.penstock.signal("TERM");
     assert!(second.penstock.wait_exit().success());
     assert_eq!(pinned.names(), [""; 0]);
+}
+
+#[test]
+fn a_handover_hands_over_the_pins_too_and_leaves_what_is_joined() {
+    const TEST: &str = "a_handover_hands_over_the_pins_too_and_leaves_what_is_joined";
+    let (pinned, backend) = (Pinned::new(), RawBackend::manual());
+    let mut site = Site::configured(&[backend.address()], &pinned.config(""));
+    if !pins(&site.penstock, &pinned, TEST) {
+        return;
+    }
+    // One that was given its addresses: the same ones make a successor.
+    let mut ephemeral = site.replace(&pinned.config(""));
+    ephemeral.signal("TERM");
+    assert!(ephemeral.wait_exit().success());
+    let inodes = || PINS.map(|name| fs::metadata(pinned.path(name)).unwrap().ino());
+    let before = inodes();
+    let mut old = Open::new(&site, &backend);
+    old.talk("before");
+    let mut first = site.replace(&pinned.config(""));
+    first.wait_log("handed over");
+    site.penstock.eventually("the pins are the successor's", |_| {
+        inodes().iter().zip(&before).all(|(new, old)| new != old)
+    });
+    old.talk("after");
+    old.finish("<before><after>");
+    assert!(first.wait_exit().success());
+    assert!(first.log().iter().all(|line| !line.contains("is used no more until the next start")));
+    assert_eq!(pinned.names(), PINS, "those of the successor");
+    // Each process joins by its own maps: the pins are only names.
+    let mut new = Open::new(&site, &backend);
+    new.talk("new");
+    new.finish("<new>");
+    site.penstock.eventually("it was joined", |penstock| by_sockmap(penstock) > 1.5);
+}
+
+#[test]
+fn a_socket_that_is_taken_out_of_the_map_loses_no_byte() {
+    const TEST: &str = "a_socket_that_is_taken_out_of_the_map_loses_no_byte";
+    let (pinned, backend) = (Pinned::new(), RawBackend::manual());
+    let site = Site::configured(&[backend.address()], &pinned.config(""));
+    if !pins(&site.penstock, &pinned, TEST) {
+        return;
+    }
+    if support::peer::path("bpftool").is_err() {
+        return skipped(TEST, "bpftool is not installed");
+    }
+    let mut tunnel = Open::new(&site, &backend);
+    tunnel.talk("joined");
+    let map = pinned.path("penstock_pairs");
+    let deleted = (0..8_u8).filter(|slot| {
+        let slot = slot.to_string();
+        let arguments = ["map", "delete", "pinned", &map, "key", &slot, "0", "0", "0"];
+        Command::new("bpftool").args(arguments).output().unwrap().status.success()
+    });
+    assert!(deleted.count() > 0, "no slot of the map could be emptied");
+    tunnel.talk("taken out");
+    tunnel.finish("<joined><taken out>");
 }
 
 #[test]

@@ -57,10 +57,17 @@ impl Site {
         let (plain, tls) = (Via::Plain.host(), Via::Tls.host());
         manifests.site(tls, &ca.issue(&[tls], KeyKind::Ecdsa), endpoints);
         manifests.ingress(&Ingress::new("default", "plain").path(plain, "/", "Prefix", "app-test"));
-        let config = format!("routing:\n  allowPlaintext: true\n{config}");
-        let options = Options { config: Some(config), ..Options::default() };
-        let penstock = Penstock::start_with(&manifests, &options);
+        let penstock = Penstock::start_with(&manifests, &options(config));
         Self { penstock, manifests, config: ca.client() }
+    }
+
+    /// A process at the addresses of this one, which it takes over if it was started with them too. Returned is the one that was
+    /// there.
+    pub(crate) fn replace(&mut self, config: &str) -> Penstock {
+        let (http, https) = (self.penstock.http().to_string(), self.penstock.https().to_string());
+        let options = Options { http: vec![http], https: vec![https], ..options(config) };
+        let successor = Penstock::start_with(&self.manifests, &options);
+        std::mem::replace(&mut self.penstock, successor)
     }
 
     /// Other endpoints behind both hosts.
@@ -94,4 +101,9 @@ impl Site {
     pub(crate) fn hits(&self, limit: &str) -> f64 {
         self.penstock.metric("penstock_limit_hits_total", &[("limit", limit)])
     }
+}
+
+/// With the paths over plain HTTP that [`Via::Plain`] needs.
+fn options(config: &str) -> Options {
+    Options { config: Some(format!("routing:\n  allowPlaintext: true\n{config}")), ..Options::default() }
 }
