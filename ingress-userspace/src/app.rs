@@ -1,6 +1,5 @@
 //! From the command line to an exit code.
 
-use std::fmt::Display;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::Path;
@@ -16,6 +15,7 @@ use crate::config::Config;
 use crate::control::api::Namespaces;
 use crate::serve;
 use crate::sys::clock::{Clock, SystemClock};
+use crate::text::text;
 
 /// Runs the command line. Wrong usage exits with 2 before anything is done.
 pub fn main() -> ExitCode {
@@ -56,11 +56,6 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
 fn say(text: &str) {
     // A reader that has closed the pipe has seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-/// Errors end here as text: the only reader is a person.
-pub(crate) fn text(error: impl Display) -> String {
-    error.to_string()
 }
 
 fn load_config(path: Option<&Path>) -> Result<Config, String> {

@@ -18,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminServer};
-use crate::app::text;
 use crate::auth::{Auth, SessionState};
 use crate::cli::Serve;
 use crate::config::Config;
@@ -38,6 +37,7 @@ use crate::sys::memory;
 use crate::sys::rng::SplitMix64;
 use crate::telemetry::metrics::{Metrics, SourceTotals, WritebackCounters};
 use crate::telemetry::{self, Options};
+use crate::text::text;
 use crate::tls::{Handshakes, key_provider, self_signed};
 use crate::worker::{self, Shared};
 

@@ -1,6 +1,11 @@
-//! Text from outside, made fit for a log or a terminal.
+//! Text for people: errors, and what comes from outside, made fit for a log or a terminal.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+
+/// Errors end here as text where the only reader is a person.
+pub(crate) fn text(error: impl Display) -> String {
+    error.to_string()
+}
 
 /// Text from outside on one line: control and bidirectional formatting characters are escaped, and what is longer
 /// than `max` characters is cut.

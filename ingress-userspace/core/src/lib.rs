@@ -12,6 +12,7 @@ pub mod auth;
 pub mod custom;
 pub mod http;
 pub mod identity_provider;
+pub mod names;
 pub mod objects;
 pub mod proxy_class;
 pub mod proxy_protocol;

@@ -7,13 +7,13 @@ use ingress_core::report::ObjectReport;
 use ingress_core::table::{Identity, RoutingTable};
 use ingress_core::translate::Translator;
 
-use crate::app::text;
 use crate::config::Config;
 use crate::control::api::{ApiServer, ApiSource, Namespaces};
 use crate::control::once::{Translated, translate_all, translate_settled};
 use crate::control::{SourceProblem, manifests};
 use crate::sys::clock::Clock;
 use crate::sys::rng::SplitMix64;
+use crate::text::text;
 use crate::tls::{key_provider, self_signed};
 
 /// Where the objects are that a command looks at.

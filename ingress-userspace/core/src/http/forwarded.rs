@@ -9,26 +9,8 @@ use super::field::{Field, classify};
 use super::head::is_value;
 use super::host::parse_authority;
 use super::request::RequestHead;
+use super::scheme::Scheme;
 use crate::auth::fields::Protected;
-
-/// How the client reached us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    /// In plaintext.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// As in a URI.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
 
 /// What we know about a request from the connection that it came in on.
 #[derive(Clone, Copy, Debug)]

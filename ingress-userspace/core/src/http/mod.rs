@@ -21,10 +21,11 @@ mod normalize;
 mod reject;
 mod request;
 mod response;
+mod scheme;
 mod write;
 
 pub use chunked::{CHUNK_END, ChunkedDecoder, Decoded, Event, LAST_CHUNK, write_chunk_header};
-pub use forwarded::{ForwardContext, Scheme};
+pub use forwarded::ForwardContext;
 pub use framing::BodyLength;
 pub use head::{HeadLimits, HeadScan, HeaderStorage, MAX_HEADERS, Version, header_storage};
 pub use host::{Authority, parse_authority};
@@ -32,6 +33,7 @@ pub use normalize::{lenient_reading, normalize_path};
 pub use reject::Reject;
 pub use request::{MAX_REQUEST_ID, RequestHead, parse_request, parse_request_resumed};
 pub use response::{ResponseHead, parse_response, parse_response_resumed};
+pub use scheme::Scheme;
 pub use write::{ResponseContext, write_request_head, write_response_head};
 
 #[cfg(test)]

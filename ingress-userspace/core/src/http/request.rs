@@ -8,13 +8,13 @@ use httparse::Header;
 use memchr::memchr;
 
 use super::field::{Field, classify, is_token_byte, list_elements};
-use super::forwarded::Scheme;
 use super::framing::{BodyLength, FramingFields};
 use super::head::{HeadError, HeadLimits, HeadScan, Version};
 use super::hop_by_hop::ConnectionOptions;
 use super::host::{Authority, parse_authority};
 use super::normalize::normalize_path;
 use super::reject::Reject;
+use super::scheme::Scheme;
 
 /// The longest registered method has 17 characters (`UPDATEREDIRECTREF`).
 const MAX_METHOD: usize = 32;

@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(base.differences(&base), []);
         let mut other = base.clone();
         other.limits.request_body = 10 << 20;
-        other.tls.default_certificate = Some(crate::objects::NamespacedName::new("a", "b"));
+        other.tls.default_certificate = Some(crate::names::NamespacedName::new("a", "b"));
         other.routing.allow_plaintext = true;
         let written = other.differences(&base).into_iter().map(|(path, value)| format!("{path}={value}"));
         assert_eq!(

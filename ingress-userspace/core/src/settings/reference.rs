@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::Overlay;
-use crate::objects::{NamespacedName, is_label, is_subdomain};
+use crate::names::{NamespacedName, is_label, is_subdomain};
 
 /// A setting that may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,5 @@
 //! Warnings ahead of the end of a certificate: first some days before, then again when it gets urgent.
 
-use super::identity::date;
 use super::reason;
 use crate::report::Finding;
 use crate::table::Identity;
@@ -37,6 +36,11 @@ impl Validity {
     pub(super) fn next_warning(self, days: u16, now: i64) -> Option<i64> {
         self.warnings(days).map(|(begin, _)| begin).find(|begin| *begin > now)
     }
+}
+
+/// A time as people write it.
+pub(super) fn date(unix: i64) -> String {
+    jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
 }
 
 /// The text of a warning.

@@ -18,7 +18,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 
 use super::chain::{self, Disorder, Link};
-use super::expiry::Validity;
+use super::expiry::{Validity, date};
 use super::marks::{TLS_CERTIFICATE, TLS_KEY, TLS_SECRET_TYPE};
 use super::names::shown_name;
 use super::reason;
@@ -247,9 +247,4 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// A time as people write it.
-pub(super) fn date(unix: i64) -> String {
-    jiff::Timestamp::from_second(unix).map_or_else(|_| format!("{unix} s"), |time| time.to_string())
 }
