@@ -141,6 +141,32 @@ fn the_limit_on_locked_memory_does_not_matter() {
     assert_eq!(states(&limited), states(&report), "{limited}");
 }
 
+/// Lockdown keeps eBPF from memory of the kernel and of other processes, which our programs have no use for: with the right to load
+/// programs, everything works as it does without.
+#[test]
+fn a_locked_down_kernel_takes_nothing_away() {
+    let Ok(lockdown) = std::fs::read_to_string("/sys/kernel/security/lockdown") else {
+        return skipped(
+            "a_locked_down_kernel_takes_nothing_away",
+            "there is no /sys/kernel/security/lockdown",
+        );
+    };
+    let file = everything();
+    let report = run(Command::new(PENSTOCK).arg("doctor").arg("--config").arg(file.path()));
+    let level = state(&report, "lockdown");
+    assert!(lockdown.contains(&format!("[{level}]")), "{lockdown} {report}");
+    let there = |item| state(&report, item) == "yes";
+    let mut expected = vec!["splice"];
+    expected.extend(there("tls").then_some("ktls"));
+    // Without CAP_PERFMON, which root has, 6.1 refuses the programs, locked down or not.
+    if is_root() && there("CAP_BPF") && there("CAP_NET_ADMIN") {
+        expected.extend(["sockmap", "steering"]);
+    }
+    for acceleration in expected {
+        assert_eq!(state(&report, acceleration), "proven", "{level}: {report}");
+    }
+}
+
 /// A configuration with which everything is tried.
 fn everything() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -95,7 +95,7 @@ impl BpfError {
         match self.errno() {
             Some(libc::EPERM | libc::EACCES) => {
                 "give the process CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON where the verifier refuses the program (6.1); allow \
-                 bpf(2) if the kernel is locked down"
+                 bpf(2) where a seccomp profile or a security module forbids it"
             }
             Some(libc::ENOSYS) => {
                 "allow bpf(2) in the seccomp profile, or use a kernel with CONFIG_BPF_SYSCALL"

@@ -86,10 +86,21 @@ fn kernel_facts() -> Vec<Line> {
             if tls { "the TLS record layer is there" } else { "modprobe tls, if the kernel has it" },
         ),
     ];
+    // Without securityfs, or in a container without it, nobody can tell.
     if let Some(lockdown) = lockdown {
-        lines.push(line("lockdown", lockdown, "[confidentiality] forbids a part of eBPF"));
+        lines.push(line("lockdown", active(&lockdown), LOCKDOWN));
     }
     lines
+}
+
+/// What lockdown refuses of eBPF (`LOCKDOWN_BPF_WRITE_USER` and `LOCKDOWN_BPF_READ_KERNEL` of linux/security.h).
+const LOCKDOWN: &str =
+    "integrity and confidentiality forbid eBPF to write and read memory of others, which ours does not";
+
+/// The word in brackets, which is the one that counts (kernel_lockdown(7)).
+fn active(lockdown: &str) -> &str {
+    let inner = lockdown.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    inner.map_or(lockdown, |(level, _)| level)
 }
 
 fn sysctls() -> Vec<Line> {
@@ -171,6 +182,13 @@ mod tests {
         section(&mut text, "title", &suites(&found));
         assert!(text.contains("suites: TLS 1.3 AES-128-GCM\n"), "{text}");
         assert!(text.contains("not proven, stays with rustls: TLS 1.2 AES-256-GCM: late\n"), "{text}");
+    }
+
+    #[test]
+    fn the_lockdown_that_counts_is_in_brackets() {
+        assert_eq!(active("none [integrity] confidentiality"), "integrity");
+        assert_eq!(active("[none] integrity confidentiality"), "none");
+        assert_eq!(active("odd"), "odd");
     }
 
     #[test]

@@ -32,10 +32,7 @@ impl Boot {
         environment: &[String],
         limit: Duration,
     ) -> Outcome<Self> {
-        let mut name = kernel.series.name().to_owned();
-        if !variant.is_full() {
-            name = format!("{name} without {variant}");
-        }
+        let name = format!("{}{variant}", kernel.series.name());
         println!("\n== {name} ({})", kernel.release);
         let log = archive.with_file_name(format!("{}.log", name.replace([' ', ','], "-")));
         let begin = Instant::now();
@@ -72,6 +69,7 @@ impl Boot {
         if self.transcript.release.as_ref().is_some_and(|release| *release != kernel.release) {
             self.complain("another kernel was booted");
         }
+        self.complain_of_findings(kernel, variant);
         // What a kernel prints need not be text.
         let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
         if let Some(alarm) = alarms(&text).first() {
@@ -87,6 +85,22 @@ impl Boot {
             self.complain_of_skipped();
         }
         Ok(())
+    }
+
+    /// The guest has to lack what it should lack, and nothing else: tests that find something missing fall back, or are skipped.
+    fn complain_of_findings(&mut self, kernel: &Kernel, variant: &Variant) {
+        let level = self.transcript.lockdown.clone().unwrap_or_default();
+        if level != variant.level() {
+            self.complain(&format!("the kernel's lockdown is {level:?} instead of {:?}", variant.level()));
+        }
+        for (acceleration, expected) in variant.findings(kernel.series) {
+            let found = self.transcript.found.get(acceleration).cloned().unwrap_or_default();
+            if found != expected {
+                self.complain(&format!(
+                    "penstock doctor finds {acceleration} {found:?} instead of {expected:?}"
+                ));
+            }
+        }
     }
 
     /// A guest that lacks nothing has no reason to skip a test: what a test did not find is missing from the image.

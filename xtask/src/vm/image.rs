@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +53,7 @@ impl Image {
         image.write("suites/order", &(names.join("\n") + "\n"))?;
         let penstock = target().join("debug/penstock");
         image.stripped(&penstock, relative(&penstock))?;
+        symlink(&penstock, image.place(Path::new("tools/penstock"))?)?;
         Ok(image)
     }
 

@@ -10,6 +10,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs security /sys/kernel/security
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts
@@ -36,6 +37,7 @@ is_without() {
 
 release=$(uname -r)
 echo "@kernel $release"
+echo "@lockdown $(sed 's/.*\[\(.*\)\].*/\1/' /sys/kernel/security/lockdown)"
 for module in $(cat "/modules/$release/order"); do
     if [ "$module" = tls.ko ] && is_without ktls; then continue; fi
     # A module that finds no such processor, or is there already, is not needed; kTLS is.
@@ -62,6 +64,13 @@ restricted() {
 if [ -e /bench/run ]; then
     sh /bench/run
     echo "@status $?"
+fi
+if [ -e /suites/order ]; then
+    echo 'kernel: {sockmap: auto}' >/tmp/everything.yaml
+    restricted penstock doctor --config /tmp/everything.yaml | tee /tmp/doctor
+    for acceleration in ktls splice sockmap steering; do
+        echo "@found $acceleration $(awk -v name=$acceleration '$1 == name { print $2 }' /tmp/doctor)"
+    done
 fi
 for suite in $(cat /suites/order 2>/dev/null); do
     echo "@suite $suite"

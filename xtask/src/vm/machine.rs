@@ -121,6 +121,7 @@ impl Drop for Machine {
 pub(super) fn command_line(variant: &Variant, environment: &[String]) -> String {
     let environment = environment.join(" ");
     format!(
-        "console=ttyS1 loglevel=5 panic=-1 rcupdate.rcu_cpu_stall_timeout=120 penstock.without={variant} {environment}"
+        "console=ttyS1 loglevel=5 panic=-1 rcupdate.rcu_cpu_stall_timeout=120 {} {environment}",
+        variant.parameters()
     )
 }

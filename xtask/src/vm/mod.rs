@@ -27,7 +27,7 @@ use clap::{Args, ValueEnum};
 use self::boot::Boot;
 use self::image::Image;
 use self::kernel::{Kernel, Series};
-use self::variant::{Missing, Variant};
+use self::variant::{Lockdown, Missing, Variant};
 use crate::packages::{self, Package};
 use crate::shell::{Outcome, target};
 use crate::test::build::{self, Suite};
@@ -44,8 +44,11 @@ pub(crate) struct Arguments {
     /// What the guest lacks
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<Missing>,
-    /// Boot each kernel with everything, and once more without each thing
-    #[arg(long, conflicts_with = "without")]
+    /// What the kernel refuses even to root
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    lockdown: Option<Lockdown>,
+    /// Boot each kernel with everything, once more without each thing, and locked down
+    #[arg(long, conflicts_with_all = ["without", "lockdown"])]
     variants: bool,
     /// Seconds that one boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
@@ -68,6 +71,7 @@ impl Arguments {
             kernel: vec![kernel.to_owned()],
             suite: vec!["soak".to_owned()],
             without: Vec::new(),
+            lockdown: None,
             variants: false,
             limit: 24 * 3600,
             env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
@@ -128,7 +132,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     fs::create_dir_all(&directory)?;
     let archive = directory.join("image.cpio");
     Image::stage(&directory, &kernels, &suites)?.pack(&archive)?;
-    let variants = if arguments.variants { Variant::all() } else { vec![Variant(arguments.without.clone())] };
+    let chosen = Variant { missing: arguments.without.clone(), lockdown: arguments.lockdown };
+    let variants = if arguments.variants { Variant::all() } else { vec![chosen] };
     let mut results = Vec::new();
     for kernel in &kernels {
         for variant in &variants {

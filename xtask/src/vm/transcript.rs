@@ -23,6 +23,10 @@ const ALARMS: [&str; 10] = [
 pub(super) struct Transcript {
     /// What the guest calls its kernel.
     pub(super) release: Option<String>,
+    /// What the kernel says about its lockdown.
+    pub(super) lockdown: Option<String>,
+    /// What `penstock doctor` has found about each acceleration.
+    pub(super) found: BTreeMap<String, String>,
     /// Suites in the order in which they ran.
     suites: Vec<(String, Counts)>,
     /// The suite that runs.
@@ -40,6 +44,11 @@ impl Transcript {
     pub(super) fn read(&mut self, line: &str) {
         if let Some(("kernel", release)) = marker(line) {
             self.release = Some(release.to_owned());
+        } else if let Some(("lockdown", level)) = marker(line) {
+            self.lockdown = Some(level.to_owned());
+        } else if let Some(("found", finding)) = marker(line) {
+            let (acceleration, state) = finding.split_once(' ').unwrap_or((finding, ""));
+            self.found.insert(acceleration.to_owned(), state.to_owned());
         } else if let Some(("suite", name)) = marker(line) {
             self.suites.push((name.to_owned(), Counts::default()));
             self.running = true;
@@ -90,7 +99,9 @@ fn marker(line: &str) -> Option<(&str, &str)> {
 
 /// `VERIFIED: PROGRAM COUNT`, from the suite that loads every program.
 fn verified(line: &str) -> Option<(&str, u64)> {
-    let (program, count) = line.strip_prefix("VERIFIED: ")?.split_once(' ')?;
+    // The first one stands behind the name of its test.
+    let (_, verified) = line.split_once("VERIFIED: ")?;
+    let (program, count) = verified.split_once(' ')?;
     Some((program, count.parse().ok()?))
 }
 
@@ -141,6 +152,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_guest_lacks_is_read() {
+        let read =
+            transcript(&["@kernel 6.1.0", "@lockdown integrity", "@found ktls proven", "@found splice "]);
+        assert_eq!(read.lockdown.as_deref(), Some("integrity"));
+        let state = |name| read.found.get(name).map(String::as_str);
+        assert_eq!((state("ktls"), state("splice"), state("sockmap")), (Some("proven"), Some(""), None));
+    }
+
+    #[test]
     fn a_suite_that_is_killed_has_failed() {
         let read = transcript(&["@suite a", "@status 137"]);
         assert_eq!(counts(&read)[0].1, Counts { passed: 0, failed: 1, skipped: 0 });
@@ -155,7 +175,10 @@ mod tests {
 
     #[test]
     fn instructions_are_read() {
-        let read = transcript(&["@suite ebpf", "VERIFIED: penstock_steer 123"]);
+        let first = "test the_verifier_accepts_every_program ... VERIFIED: penstock_sent 45";
+        let others = ["VERIFIED with messages: penstock_sent 678", "VERIFIED: penstock_steer 123"];
+        let read = transcript(&[&["@suite verifier", first], &others[..]].concat());
+        assert_eq!(read.verified.get("penstock_sent"), Some(&45));
         assert_eq!(read.verified.get("penstock_steer"), Some(&123));
     }
 
