@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ingress_core::auth::identity::Identity;
 use ingress_core::auth::revocation::{Revocation, Target};
 use ingress_core::auth::session::Session;
+use ingress_core::auth::tokens::Tokens;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Config;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -111,6 +112,7 @@ impl Replica {
             signed_in_at,
             used_at: signed_in_at,
             refresh: None,
+            tokens: Tokens::default(),
         };
         self.state.revocations.current().cover(&session, "issuer")
     }

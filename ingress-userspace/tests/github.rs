@@ -13,7 +13,7 @@ use ingress_core::identity_provider::IdentityProviderSpec;
 use ingress_core::objects::NamespacedName;
 use ingress_core::table::{ClientSecret, Provider};
 use penstock::auth::provider::{
-    BearerCheck, ProviderClient, ProviderError, Providers, RefreshError, SignInError, SignedIn,
+    BearerCheck, Hints, ProviderClient, ProviderError, Providers, RefreshError, SignInError, SignedIn,
 };
 use penstock::auth::runtime::AuthRuntime;
 use penstock::sys::clock::SystemClock;
@@ -197,5 +197,5 @@ fn tokens_of_github_are_no_bearer_tokens() {
     let site = Site::start();
     let token = site.sign_in().unwrap().access_token.unwrap();
     assert!(matches!(site.client.bearer(&token, &["api".into()], &[], NOW), BearerCheck::Refused(_)));
-    assert_eq!(block_on(site.client.end_session(None, CALLBACK, "x")), None);
+    assert_eq!(block_on(site.client.end_session(Hints::default(), CALLBACK, "x")), None);
 }

@@ -13,7 +13,9 @@ use ingress_core::auth::token::Refused;
 use ingress_core::identity_provider::IdentityProviderSpec;
 use ingress_core::objects::NamespacedName;
 use ingress_core::table::{ClientSecret, Provider};
-use penstock::auth::provider::{BearerCheck, ProviderClient, Providers, RefreshError, SignInError, SignedIn};
+use penstock::auth::provider::{
+    BearerCheck, Hints, ProviderClient, Providers, RefreshError, SignInError, SignedIn,
+};
 use penstock::auth::runtime::AuthRuntime;
 use penstock::sys::clock::SystemClock;
 use serde_json::{Value, json};
@@ -249,7 +251,7 @@ fn unknown_keys_are_asked_for_once() {
         BearerCheck::AskAgain(asking) => block_on(asking).map_err(|_| "asked"),
     };
     let good = site.provider.sign(&json!({"typ": "at+jwt"}), &claims(json!({})));
-    assert_eq!(check(&good).map(|identity| identity.subject), Ok("alice".into()));
+    assert_eq!(check(&good).map(|believed| believed.identity.subject), Ok("alice".into()));
     assert!(matches!(client.bearer(&good, &audiences, &[], site.now()), BearerCheck::Identity(_)));
     site.provider.command(&json!({"resetCounts": true}));
     for n in 0..100 {
@@ -362,11 +364,35 @@ fn somebody_signs_out_at_the_provider() {
     let back = "https://app.example/.penstock/signed-out";
     site.register(&json!({"client_secret": SECRET, "post_logout_redirect_uris": [back]}));
     let signed_in = site.sign_in("alice").unwrap();
-    let url = block_on(site.client().end_session(signed_in.id_token.as_deref(), back, "x")).unwrap();
+    let url = block_on(site.client().end_session(
+        Hints { id_token: signed_in.id_token.as_deref(), ..Hints::default() },
+        back,
+        "x",
+    ))
+    .unwrap();
     let url = Url::new(&url, None);
     assert_eq!(url.parameter("post_logout_redirect_uri").as_deref(), Some(back));
     assert_eq!(url.parameter("client_id").as_deref(), Some("site"));
     assert_eq!(site.visitor().request("GET", &url, "", "").status(), 200);
+    // The provider reads the hint: it takes no other text for one.
+    let hints = Hints { id_token: Some("a.b.c"), ..Hints::default() };
+    let wrong = block_on(site.client().end_session(hints, back, "x")).unwrap();
+    assert_eq!(site.visitor().request("GET", &Url::new(&wrong, None), "", "").status(), 400);
+}
+
+#[test]
+fn a_refresh_token_is_given_back() {
+    let Some(site) = Site::start("a_refresh_token_is_given_back") else { return };
+    let token = site.sign_in("alice").unwrap().refresh_token.unwrap();
+    let newest = site.refresh(&token, "alice").unwrap().refresh_token.unwrap();
+    // What it has become is revoked: the session's cookie may have missed the last renewal. Nobody waits for it.
+    site.client().revoke(&token, site.now());
+    let renewals = std::iter::successors(Some(Ok(newest)), |token| {
+        let renewed = site.refresh(token.as_ref().ok()?, "alice");
+        Some(renewed.map(|renewed| renewed.refresh_token.unwrap()))
+    });
+    let refused = renewals.take(1000).find_map(Result::err);
+    assert!(matches!(refused, Some(RefreshError::Refused(_))), "{refused:?}");
 }
 
 #[test]

@@ -14,19 +14,20 @@ use std::time::Duration;
 
 use ingress_core::auth::cookie::{self, Found};
 use ingress_core::auth::decision::{Bearer, Decision, Evidence, Nobody, Shown, decide};
-use ingress_core::auth::identity::Identity;
 use ingress_core::auth::public_paths::is_public;
 use ingress_core::auth::revocation::Revocations;
-use ingress_core::auth::session::{Refresh, Session};
+use ingress_core::auth::session::{Ended, Session};
 use ingress_core::auth::token::Refused;
+use ingress_core::auth::tokens::{Forwarded, Tokens};
 use ingress_core::http::RequestHead;
 use ingress_core::table::Access;
 
 use super::external::{self, Origin};
 use super::keys::Ring;
-use super::local::{Opened, PolicyState, Who, binding, session_host};
-use super::provider::{BearerCheck, BearerError, ProviderClient, RefreshError, SignedIn};
+use super::local::{Opened, PolicyState, Who};
+use super::provider::{BearerCheck, BearerError, Believed, ProviderClient, RefreshError};
 use super::reply::Reply;
+use super::sessions::{self, seal};
 use super::shared::Auth;
 use crate::worker::Worker;
 
@@ -56,15 +57,15 @@ pub(crate) struct Grant {
     pub(crate) who: Option<Rc<Who>>,
     /// Values of `Set-Cookie` for the response.
     pub(crate) cookies: Vec<String>,
-    /// By which session, if by one: it may end while the request goes on.
-    pub(crate) session: Option<Lasting>,
+    /// By what session or token: it may end while the request goes on.
+    pub(crate) lasting: Option<Lasting>,
 }
 
 impl Grant {
     /// By a session.
     fn by(opened: Rc<Opened>, access: &Arc<Access>, cookies: Vec<String>) -> Self {
         let who = Some(Rc::clone(&opened.who));
-        Self { who, cookies, session: Some(Lasting { opened, access: Arc::clone(access) }) }
+        Self { who, cookies, lasting: Some(Lasting::Session(opened, Arc::clone(access))) }
     }
 
     /// Whole lines for the head of the response. One with a session of somebody's must not be kept for others by a cache in front of us
@@ -76,22 +77,30 @@ impl Grant {
     }
 }
 
-/// A session that a request goes on by.
+/// What a request goes on by.
 #[derive(Clone)]
-pub(crate) struct Lasting {
-    opened: Rc<Opened>,
-    access: Arc<Access>,
+pub(crate) enum Lasting {
+    /// A session.
+    Session(Rc<Opened>, Arc<Access>),
+    /// A token that came with the request, and counts until then, in Unix seconds.
+    Token(i64),
 }
 
 impl Lasting {
     /// When it ends if nothing more happens, in Unix seconds.
     pub(crate) fn ends_at(&self) -> i64 {
-        self.opened.session.ends_at(&self.access.policy.lifetimes)
+        match self {
+            Self::Session(opened, access) => opened.session.ends_at(&access.policy.lifetimes),
+            Self::Token(until) => *until,
+        }
     }
 
-    /// Whether it was revoked.
+    /// Whether it was revoked. Tokens are not ours to revoke.
     pub(crate) fn is_revoked(&self, revocations: &Revocations) -> bool {
-        revocations.cover(&self.opened.session, &self.access.policy.issuer)
+        match self {
+            Self::Session(opened, access) => revocations.cover(&opened.session, &access.policy.issuer),
+            Self::Token(_) => false,
+        }
     }
 }
 
@@ -259,7 +268,7 @@ impl Judge {
 
     /// The cookies of a session.
     fn seal(&self, session: &Session) -> Option<Vec<String>> {
-        seal_session(&self.ring, &self.policy, &self.host, session, self.now).ok()
+        seal(&self.ring, &self.policy, &self.host, session, self.now).ok()
     }
 
     /// Renews the identity, and decides by the new one. `without`: the old one counts if the provider cannot be asked.
@@ -272,16 +281,14 @@ impl Judge {
         let renewed =
             if without { tokio::time::timeout(PATIENCE, renewing).await.ok() } else { Some(renewing.await) };
         match renewed {
-            Some(Ok(signed_in)) => self.after(renew(session, signed_in, access, self.now)),
+            Some(Ok(signed_in)) => self.after(sessions::renewed(session, signed_in, access, self.now)),
             Some(Err(RefreshError::Refused(_))) => {
                 self.auth.counters.refreshed("refused");
                 if without {
                     // Another replica may have used the token a moment ago, and the browser get its cookie from there.
                     return self.pass(Rc::clone(&opened), Vec::new());
                 }
-                let cookies = cookie::remove(&self.policy.cookie, &access.reach);
-                let subject = Some(opened.who.subject.clone());
-                Settled::Refuse(Box::new(Refusal { why: nobody(Nobody::Revoked), cookies, subject }))
+                self.over(Nobody::Revoked, &opened.who)
             }
             Some(Err(RefreshError::Unavailable(_))) | None => {
                 self.auth.counters.refreshed("unavailable");
@@ -290,11 +297,17 @@ impl Judge {
         }
     }
 
+    /// The session is no more.
+    fn over(&self, why: Nobody, who: &Who) -> Settled {
+        let cookies = cookie::remove(&self.policy.cookie, &self.policy.access.reach);
+        Settled::Refuse(Box::new(Refusal { why: nobody(why), cookies, subject: Some(who.subject.clone()) }))
+    }
+
     fn after(&self, session: Session) -> Settled {
         let Some(cookies) = self.seal(&session) else { return Why::Provider.settled() };
         self.auth.counters.refreshed("renewed");
         let policy = &self.policy.access.policy;
-        let who = Rc::new(Who::new(policy, &session.identity, &self.ring));
+        let who = Rc::new(Who::new(policy, &session.identity, &session.tokens, &self.ring));
         let opened = Rc::new(Opened { session, who });
         let evidence = Evidence { session: Shown::Session(&opened.session), bearer: Bearer::Nothing };
         // Not the request's path: that it is not public is known.
@@ -302,54 +315,11 @@ impl Judge {
             Decision::Allow { .. } => self.pass(Rc::clone(&opened), cookies),
             Decision::Forbidden => forbidden(&opened.who, cookies),
             Decision::Unauthenticated(why) => nobody(why).settled(),
+            // The provider renews, and gives no token for the backend.
+            Decision::Refresh => self.over(Nobody::Ended(Ended::Token), &opened.who),
             _ => Why::Provider.settled(),
         }
     }
-}
-
-/// A session after its renewal.
-fn renew(session: &Session, signed_in: SignedIn, access: &Access, now: i64) -> Session {
-    let old = session.refresh.as_ref();
-    let token = signed_in.refresh_token.or_else(|| old.map(|refresh| refresh.token.clone()));
-    Session {
-        identity: signed_in.identity,
-        provider_session: signed_in.provider_session.or_else(|| session.provider_session.clone()),
-        used_at: now,
-        refresh: token.map(|token| Refresh {
-            token,
-            due_at: due_at(access, signed_in.expires_in, now),
-            count: old.map_or(0, |refresh| refresh.count.saturating_add(1)),
-        }),
-        ..session.clone()
-    }
-}
-
-/// When an identity is to be renewed: as the policy says, else when the access token expires, else in an hour.
-pub(crate) fn due_at(access: &Access, expires_in: Option<i64>, now: i64) -> i64 {
-    now.saturating_add(access.refresh_after.or(expires_in).unwrap_or(3600).max(1))
-}
-
-/// The session cannot be kept by a browser.
-pub(crate) enum NotSealed {
-    /// It needs more than browsers take.
-    TooLarge(cookie::TooLarge),
-    /// The algorithm has refused.
-    Seal,
-}
-
-/// The values of `Set-Cookie` for a session.
-pub(crate) fn seal_session(
-    ring: &Ring,
-    policy: &PolicyState,
-    host: &str,
-    session: &Session,
-    now: i64,
-) -> Result<Vec<String>, NotSealed> {
-    let access = &policy.access;
-    let binding = binding(access, &policy.cookie, session_host(access, host));
-    let sealed = ring.seal(&session.encode(), &binding.associated_data(), now).ok_or(NotSealed::Seal)?;
-    let max_age = session.max_age(&access.policy.lifetimes, now);
-    cookie::set(&policy.cookie, &access.reach, &sealed, max_age).map_err(NotSealed::TooLarge)
 }
 
 enum Token<'h> {
@@ -388,30 +358,36 @@ fn by_token(judge: Judge, token: &str) -> Verdict {
     };
     let access = &judge.policy.access;
     match client.bearer(token, &access.audiences, &access.wanted, judge.now) {
-        BearerCheck::Identity(identity) => {
-            Verdict::Now(judge.token(Bearer::Identity(&identity), Some(&identity)))
+        BearerCheck::Identity(believed) => Verdict::Now(judge.believed(&believed, token)),
+        BearerCheck::Refused(refused) => Verdict::Now(nobody(Nobody::Token(refused)).settled()),
+        BearerCheck::AskAgain(asking) => {
+            let token: Box<str> = token.into();
+            Verdict::Wait(Box::pin(async move {
+                match asking.await {
+                    Ok(believed) => judge.believed(&believed, &token),
+                    Err(BearerError::Refused(refused)) => nobody(Nobody::Token(refused)).settled(),
+                    Err(BearerError::Unavailable(_)) => Why::Provider.settled(),
+                }
+            }))
         }
-        BearerCheck::Refused(refused) => Verdict::Now(judge.token(Bearer::Refused(refused), None)),
-        BearerCheck::AskAgain(asking) => Verdict::Wait(Box::pin(async move {
-            match asking.await {
-                Ok(identity) => judge.token(Bearer::Identity(&identity), Some(&identity)),
-                Err(BearerError::Refused(refused)) => judge.token(Bearer::Refused(refused), None),
-                Err(BearerError::Unavailable(_)) => judge.token(Bearer::Unknown, None),
-            }
-        })),
     }
 }
 
 impl Judge {
-    /// Decides by a token.
-    fn token(&self, bearer: Bearer<'_>, identity: Option<&Identity>) -> Settled {
+    /// Decides by a token that is believed.
+    fn believed(&self, believed: &Believed, token: &str) -> Settled {
         let policy = &self.policy.access.policy;
-        let who = identity.map(|identity| Rc::new(Who::new(policy, identity, &self.ring)));
-        let evidence = Evidence { session: Shown::Nothing, bearer };
-        match (decide(policy, &self.auth.sessions.revocations.current(), "", evidence, self.now), who) {
-            (Decision::Allow { .. }, who @ Some(_)) => Settled::Pass(Grant { who, ..Grant::default() }),
-            (Decision::Forbidden, Some(who)) => forbidden(&who, Vec::new()),
-            (Decision::Unauthenticated(why), _) => nobody(why).settled(),
+        let forwards = policy.forwarded != Forwarded::default();
+        let tokens = if forwards { Tokens::of_bearer(token) } else { Tokens::default() };
+        let who = Rc::new(Who::new(policy, &believed.identity, &tokens, &self.ring));
+        let evidence = Evidence { session: Shown::Nothing, bearer: Bearer::Identity(&believed.identity) };
+        match decide(policy, &self.auth.sessions.revocations.current(), "", evidence, self.now) {
+            Decision::Allow { .. } => {
+                let lasting = Some(Lasting::Token(believed.until));
+                Settled::Pass(Grant { who: Some(who), lasting, ..Grant::default() })
+            }
+            Decision::Forbidden => forbidden(&who, Vec::new()),
+            Decision::Unauthenticated(why) => nobody(why).settled(),
             _ => Why::Provider.settled(),
         }
     }

@@ -88,12 +88,6 @@ pub(crate) fn ask(
     })
 }
 
-/// Whether what a client sends as `Authorization` is not for the backend, because the service's answer has it instead.
-pub(crate) fn hides_authorization(access: &Access) -> bool {
-    let hides = |external: &External| external.response_fields.iter().any(|name| **name == *"authorization");
-    access.external.as_ref().is_some_and(hides)
-}
-
 /// Where a request comes from.
 pub(crate) struct Origin<'o> {
     /// The client's address.

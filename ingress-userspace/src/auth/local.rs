@@ -10,6 +10,7 @@ use ingress_core::auth::cookie::{CookieName, Reach};
 use ingress_core::auth::decision::Policy;
 use ingress_core::auth::identity::Identity;
 use ingress_core::auth::session::{Binding, Session};
+use ingress_core::auth::tokens::Tokens;
 use ingress_core::table::{Access, AccessId, RoutingTable};
 
 use super::keys::Ring;
@@ -76,10 +77,10 @@ pub(crate) struct Who {
 
 impl Who {
     /// As a policy wishes.
-    pub(crate) fn new(policy: &Policy, identity: &Identity, ring: &Ring) -> Self {
+    pub(crate) fn new(policy: &Policy, identity: &Identity, tokens: &Tokens, ring: &Ring) -> Self {
         let mut lines = Vec::new();
         for field in &policy.fields {
-            if let Some(value) = field.value(identity) {
+            if let Some(value) = field.value(identity, tokens) {
                 for part in [&*field.name, ": ", &value, "\r\n"] {
                     lines.extend_from_slice(part.as_bytes());
                 }
@@ -206,7 +207,7 @@ impl WorkerAuth {
         }
         let message = ring.open(sealed, &binding(access, cookie, host).associated_data())?;
         let session = Session::decode(&message)?;
-        let who = Rc::new(Who::new(&access.policy, &session.identity, ring));
+        let who = Rc::new(Who::new(&access.policy, &session.identity, &session.tokens, ring));
         let opened = Rc::new(Opened { session, who });
         let kept = Kept { access: Arc::clone(access), host: host.into(), opened: Rc::clone(&opened) };
         self.sessions.borrow_mut().keep(sealed.into(), kept);

@@ -23,6 +23,7 @@ pub(crate) mod reply;
 pub mod revocations;
 pub mod runtime;
 pub mod seal;
+mod sessions;
 pub mod shared;
 pub mod state;
 

@@ -5,6 +5,7 @@ use ingress_core::auth::identity::Identity;
 use ingress_core::auth::public_paths::is_public;
 use ingress_core::auth::revocation::Revocations;
 use ingress_core::auth::session::Session;
+use ingress_core::auth::tokens::{Kept, Tokens};
 use ingress_core::identity_provider::ProviderKind;
 use ingress_core::table::{Access, Provider};
 use serde_json::{Map, Value};
@@ -80,7 +81,9 @@ fn allowed(access: &Access, identity: &Identity) -> Vec<Line> {
     let fitting: Vec<_> = fitting.collect();
     let mut lines = vec![("decision", format!("forwarded, by {}", fitting.join(" and ")))];
     for field in &access.policy.fields {
-        lines.extend(field.value(identity).map(|value| ("field", format!("{}: {value}", field.name))));
+        lines.extend(
+            field.value(identity, &unknown()).map(|value| ("field", format!("{}: {value}", field.name))),
+        );
     }
     lines
 }
@@ -106,7 +109,14 @@ fn session(identity: &Identity, now: i64) -> Session {
         signed_in_at: now,
         used_at: now,
         refresh: None,
+        tokens: unknown(),
     }
+}
+
+/// Stands for tokens, which no claims tell.
+fn unknown() -> Tokens {
+    let kept = |text| Kept::new(text, None);
+    Tokens { access: kept("(the-access-token)"), id: kept("(the-ID-token)") }
 }
 
 #[cfg(test)]

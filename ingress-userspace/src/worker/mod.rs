@@ -35,7 +35,8 @@ use crate::tls::{self, Handshakes, TlsError};
 use crate::upstream::{UpstreamStats, Upstreams};
 pub use class::ClassState;
 use class::ClassStates;
-use sessions::LastingTunnels;
+use sessions::AllGoing;
+pub(crate) use sessions::Going;
 use timers::{SWEEP_INTERVAL, Timer, Timers};
 
 /// How often it is looked whether the last connections have stopped, and how many times.
@@ -83,7 +84,7 @@ pub struct Worker {
     pub unhurried: Cell<bool>,
     /// Policies and sessions.
     pub(crate) auth: WorkerAuth,
-    sessions: LastingTunnels,
+    sessions: AllGoing,
     classes: ClassStates,
     /// How handshakes are done, by the policy that they have to fulfil.
     tls: RefCell<HashMap<TlsPolicy, Arc<ServerConfig>, foldhash::fast::RandomState>>,
@@ -110,7 +111,7 @@ impl Worker {
             draining: Cell::new(false),
             unhurried: Cell::new(false),
             auth: WorkerAuth::default(),
-            sessions: LastingTunnels::default(),
+            sessions: AllGoing::default(),
             classes: ClassStates::default(),
             tls: RefCell::default(),
             connections: Cell::new(0),
@@ -166,11 +167,16 @@ impl Worker {
         i64::try_from(self.shared.clock.since_epoch().as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// Lets a tunnel end with the session that it was opened by.
-    pub(crate) fn end_with(&self, timer: &Rc<Timer>, session: Lasting) {
-        let left = session.ends_at().saturating_sub(self.unix()).max(0).unsigned_abs();
-        timer.set_total(self.now(), Duration::from_secs(left).max(Duration::from_millis(1)));
-        self.sessions.add(timer, session, &self.shared.auth.sessions.revocations.current());
+    /// Lets something end with the session or token that it was authorized by: as long as what is returned is kept.
+    pub(crate) fn end_with(&self, timer: &Rc<Timer>, by: Lasting) -> Rc<Going> {
+        let left = by.ends_at().saturating_sub(self.unix()).max(0).unsigned_abs();
+        timer.limit_total(self.now(), Duration::from_secs(left).max(Duration::from_millis(1)));
+        self.sessions.add(timer, by, &self.shared.auth.sessions.revocations.current())
+    }
+
+    /// Whether what something goes on by is over.
+    pub(crate) fn is_over(&self, going: &Going) -> bool {
+        going.is_over(self.unix(), &self.shared.auth.sessions.revocations.current())
     }
 
     /// Monotonic time.

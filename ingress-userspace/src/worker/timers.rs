@@ -130,6 +130,12 @@ impl Timer {
         self.total_fired.set(false);
     }
 
+    /// Lets the bound of the whole request be reached no later than so.
+    pub fn limit_total(&self, now: Instant, limit: Duration) {
+        let at = now + limit;
+        self.total.set(Some(self.total.get().map_or(at, |total| total.min(at))));
+    }
+
     /// Lets the bound of the whole request be reached now.
     pub fn end_total(&self) {
         self.total.set(None);
@@ -300,6 +306,22 @@ mod tests {
         // The next request's total.
         timer.set_total(now + Duration::from_secs(1), Duration::from_secs(1));
         assert_eq!(fired(&timer), Poll::Pending);
+    }
+
+    #[test]
+    fn a_total_that_is_limited_only_comes_sooner() {
+        let timers = Timers::default();
+        let timer = timers.register();
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        timer.set_total(now, seconds(2));
+        timer.limit_total(now, seconds(3));
+        timers.sweep(now + seconds(2));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Total));
+        timer.set_total(now, seconds(2));
+        timer.limit_total(now, seconds(1));
+        timers.sweep(now + seconds(1));
+        assert_eq!(fired(&timer), Poll::Ready(Bound::Total));
     }
 
     #[test]

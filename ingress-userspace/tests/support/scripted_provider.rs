@@ -56,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) metadata: Option<Change<Value>>,
     /// Changes the set of keys.
     pub(crate) keys: Option<Change<Value>>,
+    /// The tokens that were revoked.
+    pub(crate) revoked: Vec<String>,
     codes: BTreeMap<String, BTreeMap<String, String>>,
     refreshes: BTreeMap<String, Value>,
     counts: BTreeMap<String, usize>,
@@ -169,6 +171,7 @@ impl Script {
             callback: None,
             metadata: None,
             keys: None,
+            revoked: Vec::new(),
             codes: BTreeMap::new(),
             refreshes: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -215,6 +218,7 @@ impl Shared {
             "/keys" => self.keys(&mut script),
             "/authorize" => authorize(&mut script, &url, &self.issuer),
             "/token" => self.token(&mut script, request),
+            "/revoke" => revoke(&mut script, request),
             _ => answer(404, &[], "nothing"),
         }
     }
@@ -227,6 +231,7 @@ impl Shared {
             "jwks_uri": at("/keys"), "response_types_supported": ["code"], "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"], "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true, "end_session_endpoint": at("/end-session"),
+            "revocation_endpoint": at("/revoke"),
             "token_endpoint_auth_methods_supported": ["client_secret_basic"],
         });
         if let Some(change) = &script.metadata {
@@ -251,16 +256,8 @@ impl Shared {
     }
 
     fn token(&self, script: &mut Script, request: &Message) -> Vec<u8> {
-        let form = Url { authority: String::new(), target: format!("/?{}", request.text()) };
-        let basic = request.field("authorization").and_then(|value| value.strip_prefix("Basic "));
-        let secret = basic.and_then(|encoded| {
-            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).ok()?).ok()
-        });
-        // RFC 6749 section 2.3.1: both parts are form-encoded.
-        let plus = |text: &str| text.replace("%20", "+");
-        if secret
-            .is_none_or(|secret| plus(&secret) != plus(&format!("{}:{}", encode(CLIENT), encode(SECRET))))
-        {
+        let form = form(request);
+        if !is_client(request) {
             return json_answer(401, &json!({ "error": "invalid_client" }));
         }
         let claims = match form.parameter("grant_type").as_deref() {
@@ -324,6 +321,33 @@ impl Script {
     fn refresh(&mut self, form: &Url) -> Option<Value> {
         self.counted("refresh");
         self.refreshes.remove(&form.parameter("refresh_token")?)
+    }
+}
+
+fn form(request: &Message) -> Url {
+    Url { authority: String::new(), target: format!("/?{}", request.text()) }
+}
+
+fn is_client(request: &Message) -> bool {
+    let basic = request.field("authorization").and_then(|value| value.strip_prefix("Basic "));
+    let secret = basic.and_then(|encoded| {
+        String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).ok()?).ok()
+    });
+    // RFC 6749 section 2.3.1: both parts are form-encoded.
+    let plus = |text: &str| text.replace("%20", "+");
+    secret.is_some_and(|secret| plus(&secret) == plus(&format!("{}:{}", encode(CLIENT), encode(SECRET))))
+}
+
+/// RFC 7009 section 2.
+fn revoke(script: &mut Script, request: &Message) -> Vec<u8> {
+    let form = form(request);
+    match form.parameter("token") {
+        Some(token) if is_client(request) => {
+            script.refreshes.remove(&token);
+            script.revoked.push(token);
+            answer(200, &[], "")
+        }
+        _ => json_answer(400, &json!({ "error": "invalid_request" })),
     }
 }
 

@@ -151,10 +151,17 @@ pub(crate) fn hosts() -> impl Iterator<Item = &'static str> {
 }
 
 /// A backend that answers with the request that it got, as a page or as what it is, and speaks WebSocket as far as the handshake; what
-/// comes then is recorded.
+/// comes then is recorded. `/events` is a stream of events that does not end, and whatever ends in `/page` is a page for those who wanted a
+/// WebSocket as well.
 fn echo() -> RawBackend {
     RawBackend::scripted(|request, _| {
-        if let Some(key) = request.all("sec-websocket-key").first() {
+        if request.target() == "/events" {
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            return vec![Step::text(&format!("{head}9\r\ndata: 1\n\n\r\n")), Step::Hold];
+        }
+        let switches = !request.target().ends_with("/page");
+        if let Some(key) = request.all("sec-websocket-key").first().filter(|_| switches) {
             let accept = STANDARD.encode(digest(
                 &SHA1_FOR_LEGACY_USE_ONLY,
                 format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),

@@ -11,7 +11,7 @@ use super::spec::{
 use crate::auth::asking::Unauthenticated;
 use crate::auth::claims::ClaimName;
 use crate::auth::decision::Policy;
-use crate::auth::fields::{IdentityField, Source};
+use crate::auth::fields::{IdentityField, Source, forwarded};
 use crate::auth::public_paths::PublicPath;
 use crate::auth::rules::{AllowRule, Values};
 use crate::auth::session::Lifetimes;
@@ -40,6 +40,7 @@ impl AccessPolicySpec {
             .filter_map(|(at, path)| path.compile(at, &mut wrong))
             .collect();
         let fields = self.fields(&mut wrong);
+        self.check_tokens(&fields, &mut wrong);
         if let (Some(external), None) = (&self.external, &self.provider) {
             external.compile(&mut wrong);
         }
@@ -54,6 +55,7 @@ impl AccessPolicySpec {
             sign_in: self.sign_in.enabled.unwrap_or(true),
             bearer: self.bearer.is_some(),
             lifetimes: self.lifetimes(),
+            forwarded: forwarded(&fields),
             fields,
         })
     }
@@ -87,6 +89,16 @@ impl AccessPolicySpec {
         let domain = self.session.domain.as_deref();
         if domain.is_some_and(|domain| !is_subdomain(domain) || !domain.contains('.')) {
             wrong.add("session.domain", "must be a domain of two labels or more");
+        }
+    }
+
+    fn check_tokens(&self, fields: &[IdentityField], wrong: &mut Wrong) {
+        let (field, tokens) = ("forward.fields", forwarded(fields));
+        if self.external.is_some() && (tokens.access || tokens.id) {
+            wrong.add(field, "there are no tokens without a provider: the service's answer may have Authorization among external.responseFields");
+        }
+        if fields.iter().filter(|field| field.is_authorization()).count() > 1 {
+            wrong.add(field, "Authorization is there twice: a backend takes one token");
         }
     }
 
@@ -235,9 +247,14 @@ impl ExternalSpec {
 
 impl FieldSpec {
     fn compile(&self, at: usize, wrong: &mut Wrong) -> Option<IdentityField> {
-        if let Err(why) = may_be_set(&self.name) {
-            wrong.add(format!("forward.fields[{at}].name"), why);
-            return None;
+        let is_token = matches!(self.from, Some(FieldSource::AccessToken | FieldSource::IdToken));
+        match may_be_set(&self.name) {
+            Err(_) if is_token && self.name.eq_ignore_ascii_case("authorization") => {}
+            Err(why) => {
+                wrong.add(format!("forward.fields[{at}].name"), why);
+                return None;
+            }
+            Ok(()) => {}
         }
         let source = match (self.from, &self.claim) {
             (Some(from), None) => from.source(),
@@ -260,6 +277,8 @@ impl FieldSource {
             Self::Email => Source::Email,
             Self::Groups => Source::Groups,
             Self::Teams => Source::Teams,
+            Self::AccessToken => Source::AccessToken,
+            Self::IdToken => Source::IdToken,
         }
     }
 }
@@ -269,6 +288,7 @@ mod tests {
     use super::*;
     use crate::auth::identity::Identity;
     use crate::auth::rules::allowed;
+    use crate::auth::tokens::Forwarded;
 
     fn spec(json: &str) -> AccessPolicySpec {
         let mut base = serde_json::json!({"provider": "corp", "allow": [{"groups": ["dev"]}]});
@@ -308,6 +328,16 @@ mod tests {
             (r#"{"forward":{"fields":[{"name":"Host","from":"User"}]}}"#, "forward.fields[0].name"),
             (r#"{"forward":{"fields":[{"name":"X-Real-IP","from":"User"}]}}"#, "forward.fields[0].name"),
             (r#"{"forward":{"fields":[{"name":"X-A"}]}}"#, "forward.fields[0]"),
+            (r#"{"forward":{"fields":[{"name":"Authorization","from":"User"}]}}"#, "forward.fields[0].name"),
+            (r#"{"forward":{"fields":[{"name":"Authorization","claim":["a"]}]}}"#, "forward.fields[0].name"),
+            (
+                r#"{"forward":{"fields":[{"name":"Authorization","from":"IDToken"},{"name":"authorization","from":"AccessToken"}]}}"#,
+                "forward.fields",
+            ),
+            (
+                r#"{"provider":null,"allow":[],"external":{"url":"https://a"},"forward":{"fields":[{"name":"X-A","from":"AccessToken"}]}}"#,
+                "forward.fields",
+            ),
             (r#"{"forward":{"fields":[{"name":"X-A","from":"User","claim":["a"]}]}}"#, "forward.fields[0]"),
         ] {
             let fields: Vec<_> =
@@ -335,5 +365,16 @@ mod tests {
         };
         assert!(allowed(&policy.allow, &ann));
         assert!(!allowed(&policy.allow, &Identity { email: None, ..ann }));
+    }
+
+    #[test]
+    fn a_policy_knows_which_tokens_it_forwards() {
+        let forwarded = |fields: &str| {
+            spec(&format!(r#"{{"forward":{{"fields":{fields}}}}}"#)).compile("i").unwrap().forwarded
+        };
+        let name = |from| format!(r#"[{{"name":"AUTHORIZATION","from":"{from}"}}]"#);
+        assert_eq!(forwarded(&name("AccessToken")), Forwarded { access: true, id: false });
+        assert_eq!(forwarded(&name("IDToken")), Forwarded { access: false, id: true });
+        assert_eq!(spec("{}").compile("i").unwrap().forwarded, Forwarded::default());
     }
 }

@@ -155,6 +155,9 @@ pub struct SessionSpec {
         )
     )]
     pub domain: Option<String>,
+    /// Whether the ID token is kept, so that the provider is shown it when somebody signs out (id_token_hint). Default: with the preset Okta, which refuses to sign out without it.
+    #[serde(rename = "keepIDToken", skip_serializing_if = "Option::is_none")]
+    pub keep_id_token: Option<bool>,
 }
 
 /// Access tokens (RFC 6750, RFC 9068) beside, or instead of, sessions.
@@ -182,6 +185,10 @@ words! {
         Groups = "Groups",
         /// GitHub teams, separated by commas.
         Teams = "Teams",
+        /// The access token of the provider, or the one that the request came with.
+        AccessToken = "AccessToken",
+        /// The ID token of the provider, or the token that the request came with.
+        IdToken = "IDToken",
     }
 }
 
@@ -190,7 +197,8 @@ words! {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FieldSpec {
-    /// Its name (RFC 9110 section 5.1). What clients send under it, in whatever spelling, is removed on every route.
+    /// Its name (RFC 9110 section 5.1). What clients send under it, in whatever spelling, is removed on every route. Authorization is for
+    /// AccessToken and IDToken alone: the token follows the word Bearer, and what clients send is removed where the policy applies.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$")))]
     pub name: String,
     /// What it is made of.

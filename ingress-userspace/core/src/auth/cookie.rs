@@ -106,7 +106,7 @@ fn checked(value: &[u8]) -> Option<&str> {
 
 /// The value is larger than all parts together may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session needs {bytes} bytes of cookies, of {} that browsers take: forward or require fewer groups and claims", MAX_PARTS * MAX_VALUE)]
+#[error("the session needs {bytes} bytes of cookies, of {} that browsers take: forward or require fewer groups, claims and tokens", MAX_PARTS * MAX_VALUE)]
 pub struct TooLarge {
     /// What it needs.
     pub bytes: usize,

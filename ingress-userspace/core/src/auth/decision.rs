@@ -7,6 +7,7 @@ use super::revocation::Revocations;
 use super::rules::{AllowRule, allowed};
 use super::session::{Ended, Lifetimes, Session, Standing};
 use super::token::Refused;
+use super::tokens::Forwarded;
 
 /// By what requests are decided about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Policy {
     pub lifetimes: Lifetimes,
     /// What the backend learns.
     pub fields: Vec<IdentityField>,
+    /// Which of the provider's tokens are among it: a session without them is none.
+    pub forwarded: Forwarded,
 }
 
 /// What a request has to show. What is in here was opened or verified by the caller; what could not be is told as such.
@@ -152,6 +155,12 @@ fn by_session<'e>(
         return Decision::Unauthenticated(Nobody::Revoked);
     }
     match session.standing(&policy.lifetimes, now) {
+        Standing::Valid | Standing::RefreshDue if !session.tokens.suffice(policy.forwarded, now) => {
+            match session.refresh {
+                Some(_) => Decision::Refresh,
+                None => Decision::Unauthenticated(Nobody::Ended(Ended::Token)),
+            }
+        }
         Standing::Valid => judge(policy, &session.identity, false),
         Standing::RefreshDue => judge(policy, &session.identity, true),
         Standing::RefreshOverdue => Decision::Refresh,

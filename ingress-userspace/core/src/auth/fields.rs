@@ -4,6 +4,7 @@ use foldhash::HashSet;
 
 use super::claims::ClaimName;
 use super::identity::Identity;
+use super::tokens::{Forwarded, Kept, Tokens};
 
 /// The longest value that is forwarded; servers have bounds on fields.
 pub const MAX_FIELD: usize = 4096;
@@ -25,6 +26,10 @@ pub enum Source {
     Teams,
     /// Another claim, its values separated by commas.
     Claim(ClaimName),
+    /// The access token.
+    AccessToken,
+    /// The ID token.
+    IdToken,
 }
 
 /// A field that the backend gets.
@@ -106,12 +111,20 @@ fn canonical(name: &[u8]) -> Vec<u8> {
 }
 
 impl IdentityField {
+    /// Whether it is the one field in which a scheme stands before a token (RFC 9110 section 11.6.2), and which is the client's elsewhere.
+    pub fn is_authorization(&self) -> bool {
+        self.name.eq_ignore_ascii_case("authorization")
+    }
+
     /// The value for somebody; `None` if there is nothing to say, or it would be longer than [`MAX_FIELD`].
     ///
     /// Characters beyond visible ASCII, commas in lists, and `%` are percent-encoded (RFC 3986 section 2.1): a value cannot end the field, or pass for two.
-    pub fn value(&self, identity: &Identity) -> Option<String> {
+    /// Tokens are what they are, of any length.
+    pub fn value(&self, identity: &Identity, tokens: &Tokens) -> Option<String> {
         let mut value = String::new();
         match &self.source {
+            Source::AccessToken => return self.token(tokens.access.as_ref()),
+            Source::IdToken => return self.token(tokens.id.as_ref()),
             Source::Subject => encode(&identity.subject, &mut value),
             Source::User => encode(identity.user.as_deref()?, &mut value),
             Source::Name => encode(identity.name.as_deref()?, &mut value),
@@ -122,6 +135,17 @@ impl IdentityField {
         }
         (!value.is_empty() && value.len() <= MAX_FIELD).then_some(value)
     }
+
+    fn token(&self, kept: Option<&Kept>) -> Option<String> {
+        let scheme = if self.is_authorization() { "Bearer " } else { "" };
+        kept.map(|kept| format!("{scheme}{}", kept.expose()))
+    }
+}
+
+/// Which tokens are among fields.
+pub fn forwarded(fields: &[IdentityField]) -> Forwarded {
+    let has = |source: &Source| fields.iter().any(|field| field.source == *source);
+    Forwarded { access: has(&Source::AccessToken), id: has(&Source::IdToken) }
 }
 
 fn encode_list(values: &[Box<str>], out: &mut String) {
@@ -170,7 +194,7 @@ mod tests {
             groups: vec!["a,b".into(), "c".into()],
             ..Identity::default()
         };
-        let value = |source| IdentityField { name: "X".into(), source }.value(&identity);
+        let value = |source| IdentityField { name: "X".into(), source }.value(&identity, &Tokens::default());
         assert_eq!(value(Source::Subject).as_deref(), Some("a%0D%0AX-Evil: 1"));
         assert_eq!(value(Source::Name).as_deref(), Some("Zo%C3%AB%2C Q%25"));
         assert_eq!(value(Source::Groups).as_deref(), Some("a%2Cb,c"));
@@ -180,6 +204,21 @@ mod tests {
     #[test]
     fn a_value_that_is_too_long_is_not_forwarded() {
         let identity = Identity { groups: vec!["g".repeat(1000).into(); 5], ..Identity::default() };
-        assert_eq!(IdentityField { name: "X".into(), source: Source::Groups }.value(&identity), None);
+        let field = IdentityField { name: "X".into(), source: Source::Groups };
+        assert_eq!(field.value(&identity, &Tokens::default()), None);
+    }
+
+    #[test]
+    fn a_token_is_forwarded_as_it_is_and_with_its_scheme_where_one_belongs() {
+        let long = "t".repeat(MAX_FIELD + 1);
+        let tokens = Tokens { access: Kept::new(&long, Some(0)), id: Kept::new("i,d%", None) };
+        let value = |name: &str, source| {
+            IdentityField { name: name.into(), source }.value(&Identity::default(), &tokens)
+        };
+        assert_eq!(value("X", Source::AccessToken), Some(long.clone()));
+        assert_eq!(value("authorization", Source::AccessToken), Some(format!("Bearer {long}")));
+        assert_eq!(value("Authorization", Source::IdToken).as_deref(), Some("Bearer i,d%"));
+        let none = IdentityField { name: "X".into(), source: Source::IdToken };
+        assert_eq!(none.value(&Identity::default(), &Tokens::default()), None);
     }
 }

@@ -25,6 +25,7 @@ pub mod revocation;
 pub mod rules;
 pub mod session;
 pub mod token;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

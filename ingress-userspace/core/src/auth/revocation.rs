@@ -195,6 +195,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::auth::identity::Identity;
+    use crate::auth::tokens::Tokens;
 
     fn session(id: u8, subject: &str, signed_in_at: i64) -> Session {
         Session {
@@ -204,6 +205,7 @@ mod tests {
             signed_in_at,
             used_at: signed_in_at,
             refresh: None,
+            tokens: Tokens::default(),
         }
     }
 

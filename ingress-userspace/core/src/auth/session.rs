@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use super::tokens::Tokens;
 use crate::objects::NamespacedName;
 
 /// The first byte of an encoded session. A session of another format is no session: its owner signs in again.
 const FORMAT: u8 = 1;
+
+/// The same with tokens behind it. Sessions without are written as ever, so that a replica of an older version opens them.
+const FORMAT_WITH_TOKENS: u8 = 2;
 
 /// Seconds by which the clocks of two replicas may differ.
 pub const REPLICA_SKEW: i64 = 60;
@@ -26,6 +30,9 @@ pub struct Session {
     pub used_at: i64,
     /// How the identity is renewed, if the provider has said.
     pub refresh: Option<Refresh>,
+    /// Tokens that the policy has kept.
+    #[serde(skip)]
+    pub tokens: Tokens,
 }
 
 /// How an identity is renewed at the provider. Deliberately without `Debug`.
@@ -85,6 +92,8 @@ pub enum Ended {
     Idle,
     /// It begins in the future: a clock is wrong, or was.
     Clock,
+    /// A token that the backend gets has expired or is not there, and nothing renews it.
+    Token,
 }
 
 impl Ended {
@@ -94,6 +103,7 @@ impl Ended {
             Self::Lifetime => "lifetime",
             Self::Idle => "idle",
             Self::Clock => "clock",
+            Self::Token => "token",
         }
     }
 }
@@ -141,14 +151,24 @@ impl Session {
     /// The session as bytes, to be sealed.
     pub fn encode(&self) -> Vec<u8> {
         // Serialization to memory fails for no value of these types.
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        if self.tokens.is_empty() {
+            postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        } else {
+            let session = postcard::to_extend(self, vec![FORMAT_WITH_TOKENS]).unwrap_or_default();
+            postcard::to_extend(&self.tokens, session).unwrap_or_default()
+        }
     }
 
     /// A session from the bytes that a seal was found right for.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (FORMAT, rest) = bytes.split_first().map(|(format, rest)| (*format, rest))? else { return None };
-        match postcard::take_from_bytes(rest) {
-            Ok((session, [])) => Some(session),
+        let (format, rest) = bytes.split_first()?;
+        let (session, rest) = postcard::take_from_bytes::<Self>(rest).ok()?;
+        match (*format, rest) {
+            (FORMAT, []) => Some(session),
+            (FORMAT_WITH_TOKENS, rest) => {
+                let (tokens, []) = postcard::take_from_bytes(rest).ok()? else { return None };
+                Some(Self { tokens, ..session })
+            }
             _ => None,
         }
     }
@@ -186,6 +206,7 @@ impl Binding<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::tokens::Kept;
 
     const LIFETIMES: Lifetimes = Lifetimes { absolute: 1000, idle: Some(100), leeway: 10 };
 
@@ -198,6 +219,7 @@ mod tests {
             signed_in_at: 5000,
             used_at: 5000,
             refresh: None,
+            tokens: Tokens::default(),
         }
     }
 
@@ -245,6 +267,20 @@ mod tests {
         }
         assert!(Session::decode(&[&bytes[..], &[0]].concat()).is_none());
         assert!(Session::decode(&[&[FORMAT + 1], &bytes[1..]].concat()).is_none());
+        assert!(Session::decode(&[&[FORMAT + 2], &bytes[1..]].concat()).is_none());
+    }
+
+    #[test]
+    fn tokens_are_kept_behind_a_session() {
+        let tokens = Tokens { access: Kept::new("a", Some(7)), id: None };
+        let session = Session { tokens, ..session() };
+        let bytes = session.encode();
+        assert!(Session::decode(&bytes) == Some(session));
+        for end in 0..bytes.len() {
+            assert!(Session::decode(&bytes[..end]).is_none());
+        }
+        assert!(Session::decode(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(Session::decode(&[&[FORMAT], &bytes[1..]].concat()).is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::public_paths::PublicPath;
 use super::revocation::{Revocation, Revocations, Target};
 use super::rules::{AllowRule, Values};
 use super::session::{Lifetimes, Refresh, Session};
+use super::tokens::{Kept, Tokens};
 use crate::http::{HeadLimits, header_storage, parse_request};
 
 const LIFETIMES: Lifetimes = Lifetimes { absolute: 500, idle: Some(100), leeway: 20 };
@@ -26,6 +27,7 @@ enum Event {
     AllowMembers(bool),
     BreakPolicy(bool),
     StealCookieOfOtherPolicy,
+    ForwardToken(bool),
     Ask { public: bool },
 }
 
@@ -40,6 +42,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         any::<bool>().prop_map(Event::AllowMembers),
         any::<bool>().prop_map(Event::BreakPolicy),
         Just(Event::StealCookieOfOtherPolicy),
+        any::<bool>().prop_map(Event::ForwardToken),
         any::<bool>().prop_map(|public| Event::Ask { public }),
     ];
     prop::collection::vec(event, 1..60)
@@ -61,6 +64,8 @@ struct World {
     member: bool,
     revoked: bool,
     members_allowed: bool,
+    /// Until when the access token is good that the session keeps.
+    token: Option<i64>,
 }
 
 impl World {
@@ -84,6 +89,7 @@ impl World {
             member: false,
             revoked: false,
             members_allowed: false,
+            token: None,
         }
     }
 
@@ -108,6 +114,7 @@ impl World {
             }
             Event::BreakPolicy(broken) => self.policy.problem = broken.then(|| "broken".into()),
             Event::StealCookieOfOtherPolicy => self.foreign = true,
+            Event::ForwardToken(yes) => self.policy.forwarded.access = yes,
             Event::Ask { public } => self.ask(public),
         }
     }
@@ -122,10 +129,17 @@ impl World {
             signed_in_at: self.now,
             used_at: self.now,
             refresh,
+            tokens: self.tokens(),
         });
         (self.signed_in, self.used, self.member, self.foreign) = (self.now, self.now, member, false);
         // A session that begins in the second in which another one was revoked counts as revoked with it.
         self.revoked = self.revocations.cover(self.cookie.as_ref().unwrap(), ISSUER);
+    }
+
+    /// What the provider gives now, if the policy has it kept.
+    fn tokens(&mut self) -> Tokens {
+        self.token = self.policy.forwarded.access.then_some(self.now + 70);
+        Tokens { access: self.token.and_then(|at| Kept::new("t", Some(at))), id: None }
     }
 
     fn revoke(&mut self, target: Target) {
@@ -135,10 +149,14 @@ impl World {
 
     fn renew(&mut self, member: bool) {
         let now = self.now;
-        if let Some(Session { refresh: Some(refresh), identity: kept, .. }) = &mut self.cookie {
+        if self.cookie.as_ref().is_none_or(|session| session.refresh.is_none()) {
+            return;
+        }
+        let new = self.tokens();
+        if let Some(Session { refresh: Some(refresh), identity: kept, tokens, .. }) = &mut self.cookie {
             refresh.due_at = now + 50;
             refresh.count += 1;
-            *kept = identity(member);
+            (*kept, *tokens) = (identity(member), new);
             (self.vouched, self.member) = (Some(now), member);
         }
     }
@@ -189,6 +207,7 @@ impl World {
             && self.now - self.signed_in < LIFETIMES.absolute
             && self.now - self.used < 100
             && self.vouched.is_none_or(|vouched| self.now - vouched < 50 + LIFETIMES.leeway)
+            && (!self.policy.forwarded.access || self.token.is_some_and(|until| self.now < until))
     }
 }
 
@@ -226,6 +245,7 @@ fn a_token_that_is_shown_decides_alone() {
         signed_in_at: 100,
         used_at: 100,
         refresh: None,
+        tokens: Tokens::default(),
     };
     let ask = |policy: &Policy, bearer| {
         let evidence = Evidence { session: Shown::Session(&session), bearer };

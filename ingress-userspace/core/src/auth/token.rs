@@ -243,7 +243,7 @@ impl Demands<'_> {
 const MAX_LOGOUT_AGE: i64 = 300;
 
 /// A time in seconds; fractions are allowed (RFC 7519 section 2, `NumericDate`).
-pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Option<i64> {
+pub fn seconds(claims: &Map<String, Value>, name: &str) -> Option<i64> {
     let value = claims.get(name)?;
     value
         .as_i64()

@@ -10,6 +10,9 @@ pub use spec::{
 
 use crate::custom::{Custom, CustomSpec};
 
+/// The claim of Entra ID that its sign-out wants to be told, instead of asking which account is to be signed out.
+pub const LOGIN_HINT: &str = "login_hint";
+
 /// Who authenticates people.
 pub type IdentityProvider = Custom<IdentityProviderSpec>;
 

@@ -8,7 +8,7 @@ use crate::auth::asking::Unauthenticated;
 use crate::auth::claims::ClaimName;
 use crate::auth::cookie::Reach;
 use crate::auth::decision::Policy;
-use crate::auth::fields::Protected;
+use crate::auth::fields::{IdentityField, Protected};
 use crate::auth::login::Login;
 use crate::identity_provider::IdentityProviderSpec;
 use crate::objects::NamespacedName;
@@ -36,6 +36,8 @@ pub struct Access {
     pub reach: Reach,
     /// The claims that are kept in a session.
     pub wanted: Box<[ClaimName]>,
+    /// Whether the ID token is kept in a session although no backend gets it: the provider is shown it at a sign-out.
+    pub keeps_id_token: bool,
     /// One of these has to be in `aud` of a bearer token; empty if tokens do not count.
     pub audiences: Box<[Box<str>]>,
     /// How often an identity is renewed at the provider, in seconds; `None`: when the access token expires.
@@ -94,6 +96,8 @@ impl fmt::Debug for ClientSecret {
     }
 }
 
+const AUTHORIZATION: &str = "authorization";
+
 impl Access {
     /// An access that allows nobody: with a problem it denies, and without one it is to be filled in.
     pub(crate) fn denied(name: &NamespacedName, of_ingress: bool, problem: Option<Box<str>>) -> Self {
@@ -106,6 +110,7 @@ impl Access {
             unauthenticated: Unauthenticated::default(),
             reach: Reach::Host,
             wanted: Box::default(),
+            keeps_id_token: false,
             audiences: Box::default(),
             refresh_after: None,
             provider: None,
@@ -120,11 +125,19 @@ impl Access {
         format!("{kind} {}", self.name)
     }
 
-    /// The names of the fields that the backend gets, and that no client may send.
+    /// Whether what a client sends as `Authorization` is not for the backend, because it gets another one.
+    pub fn hides_authorization(&self) -> bool {
+        let external = self.external.as_ref();
+        self.policy.fields.iter().any(IdentityField::is_authorization)
+            || external
+                .is_some_and(|external| external.response_fields.iter().any(|name| &**name == AUTHORIZATION))
+    }
+
+    /// The names of the fields that the backend gets, and that no client may send, on any route. `Authorization` is the client's elsewhere.
     pub(crate) fn protects(&self) -> impl Iterator<Item = &str> {
         let external = self.external.iter().flat_map(|external| &external.response_fields);
-        let external = external.map(|name| &**name).filter(|name| *name != "authorization");
-        self.policy.fields.iter().map(|field| &*field.name).chain(external)
+        let fields = self.policy.fields.iter().map(|field| &*field.name).chain(external.map(|name| &**name));
+        fields.filter(|name| !name.eq_ignore_ascii_case(AUTHORIZATION))
     }
 }
 

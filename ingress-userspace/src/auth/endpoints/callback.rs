@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use ingress_core::auth::login::{Callback, Failure, Login};
 use ingress_core::auth::return_to::ReturnTo;
-use ingress_core::auth::session::{Refresh, Session};
 use ingress_core::http::RequestHead;
 use ingress_core::table::Access;
 
 use super::{Handled, Visit, login_cookies, rounds};
-use crate::auth::authenticator::{NotSealed, due_at, seal_session};
 use crate::auth::keys::Ring;
 use crate::auth::local::PolicyState;
 use crate::auth::provider::{SignInError, SignedIn};
 use crate::auth::refusal::sign_in_url;
 use crate::auth::reply::Reply;
+use crate::auth::sessions::{self, NotSealed, seal};
 use crate::http::problem::kinds;
-use crate::sys::rng;
 
 pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
     let policies = visit.policies();
@@ -45,7 +43,7 @@ pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
         let finished = client.finish(&login, &callback, &redirect_uri, &access.wanted, visit.now).await;
         let mut reply = match finished {
             Ok(signed_in) => visit.welcome(&ring, &policy, &login, signed_in, so_far),
-            Err(error) => visit.refuse(&access, &login, &error),
+            Err(error) => visit.refuse(&access, &login.return_to, &error),
         };
         // The first answer to a sign-in is the last.
         reply.cookies(login_cookies::remove(&access, &login).as_slice());
@@ -63,8 +61,11 @@ impl Visit {
         so_far: u8,
     ) -> Reply {
         let access = &policy.access;
-        let session = session(access, signed_in, self.now);
-        match seal_session(ring, policy, &self.host, &session, self.now) {
+        let session = sessions::begin(access, signed_in, self.now);
+        if !session.tokens.suffice(access.policy.forwarded, self.now) {
+            return self.refuse(access, &login.return_to, &SignInError::NoToken);
+        }
+        match seal(ring, policy, &self.host, &session, self.now) {
             Ok(values) => {
                 self.auth.counters.signed_in("succeeded");
                 let subject = ring.pseudonym(&access.policy.issuer, &session.identity.subject);
@@ -78,36 +79,25 @@ impl Visit {
             Err(NotSealed::TooLarge(error)) => {
                 self.auth.counters.sign_in_failed("too-large");
                 tracing::warn!(policy = %access.name, %error, "a session is too large");
-                let what = format!("Your account has more groups than a browser can keep: {error}.");
+                let more = if session.tokens.is_empty() { "groups" } else { "groups, or longer tokens," };
+                let what = format!("Your account has more {more} than a browser can keep: {error}.");
                 self.failed(access, 400, &what, &login.return_to)
             }
             Err(NotSealed::Seal) => self.unavailable(),
         }
     }
 
-    fn refuse(&self, access: &Access, login: &Login, error: &SignInError) -> Reply {
+    fn refuse(&self, access: &Access, target: &ReturnTo, error: &SignInError) -> Reply {
         self.auth.counters.sign_in_failed(error.as_str());
         tracing::warn!(policy = %access.name, reason = error.as_str(), %error, "a sign-in has failed");
         let (status, what) = explain(error);
-        self.failed(access, status, what, &login.return_to)
+        self.failed(access, status, what, target)
     }
 
     fn failed(&self, access: &Access, status: u16, what: &str, target: &ReturnTo) -> Reply {
         let retry = sign_in_url(&self.prefix, target);
         let reply = self.brand(Some(access)).failed(status, what, &retry, &self.audience.request_id);
         reply.telling(if status == 503 { &kinds::PROVIDER_UNAVAILABLE } else { &kinds::SIGN_IN_FAILED })
-    }
-}
-
-fn session(access: &Access, signed_in: SignedIn, now: i64) -> Session {
-    let due_at = due_at(access, signed_in.expires_in, now);
-    Session {
-        id: rng::secret(),
-        identity: signed_in.identity,
-        provider_session: signed_in.provider_session,
-        signed_in_at: now,
-        used_at: now,
-        refresh: signed_in.refresh_token.map(|token| Refresh { token, due_at, count: 0 }),
     }
 }
 
@@ -130,6 +120,10 @@ fn explain(error: &SignInError) -> (u16, &'static str) {
         SignInError::Callback(_) | SignInError::Code(_) => {
             (400, "The answer of the identity provider does not belong to this sign-in, or came twice.")
         }
+        SignInError::NoToken => (
+            400,
+            "The identity provider has not given the token that the application needs, so nobody was signed in.",
+        ),
         SignInError::Token(_) | SignInError::Nonce | SignInError::NoIdToken => {
             (400, "What the identity provider says about you cannot be believed, so nobody was signed in.")
         }

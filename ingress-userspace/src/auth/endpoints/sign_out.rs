@@ -2,13 +2,17 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ingress_core::auth::claims::ClaimName;
 use ingress_core::auth::cookie;
 use ingress_core::auth::revocation::{Revocation, Target};
 use ingress_core::auth::session::Session;
+use ingress_core::auth::tokens::Kept;
 use ingress_core::http::RequestHead;
+use ingress_core::identity_provider::LOGIN_HINT;
 
 use super::{Handled, Visit, rounds};
 use crate::auth::local::PolicyState;
+use crate::auth::provider::Hints;
 use crate::auth::reply::Reply;
 use crate::http::problem::kinds;
 use crate::sys::rng;
@@ -24,21 +28,26 @@ pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
         return Handled::now(Reply::of(&kinds::ACCESS_DENIED, &visit.audience));
     }
     let ring = visit.auth.ring();
-    let (mut values, mut client) = (Vec::new(), None);
+    let (mut values, mut ended) = (Vec::new(), None);
     for policy in visit.policies() {
         values.extend(forget(&policy));
         let session = ring.as_ref().and_then(|ring| visit.session(ring, &policy, head));
         if let Some(session) = session {
             visit.revoke(&policy, &session);
             visit.auth.counters.signed_out("local");
-            client = client.or(policy.client);
+            if let Some(client) = policy.client {
+                if let Some(refresh) = &session.refresh {
+                    client.revoke(&refresh.token, visit.now);
+                }
+                ended.get_or_insert((client, session));
+            }
         }
     }
     Handled::Wait(Box::pin(async move {
         let state = URL_SAFE_NO_PAD.encode(rng::secret::<16>());
         let return_to = visit.url("signed-out");
-        let elsewhere = match client {
-            Some(client) => client.end_session(None, &return_to, &state).await,
+        let elsewhere = match &ended {
+            Some((client, session)) => client.end_session(hints(session), &return_to, &state).await,
             None => None,
         };
         let location = elsewhere.unwrap_or_else(|| format!("{}signed-out", visit.prefix));
@@ -46,6 +55,12 @@ pub(super) fn serve(visit: Visit, head: &RequestHead<'_>) -> Handled {
         reply.cookies(&values);
         reply
     }))
+}
+
+/// What the provider is told about whose session ends.
+fn hints(session: &Session) -> Hints<'_> {
+    let logout = session.identity.claims.get(&ClaimName::top(LOGIN_HINT)).first();
+    Hints { id_token: session.tokens.id.as_ref().map(Kept::expose), logout: logout.map(|hint| &**hint) }
 }
 
 /// Whether the form comes from a page of this host, as far as browsers tell. That cookies are SameSite=Lax protects as well.

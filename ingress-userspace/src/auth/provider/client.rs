@@ -50,18 +50,38 @@ pub struct SignedIn {
     pub expires_in: Option<i64>,
     /// The ID token.
     pub id_token: Option<Box<str>>,
+    /// When the ID token expires, in Unix seconds.
+    pub id_token_expires_at: Option<i64>,
     /// The access token.
     pub access_token: Option<Box<str>>,
+}
+
+/// A bearer token that is believed.
+#[derive(Clone, Debug)]
+pub struct Believed {
+    /// Whom it stands for.
+    pub identity: Identity,
+    /// Until when it counts, in Unix seconds: `exp`, and what clocks differ by.
+    pub until: i64,
+}
+
+/// What sign-out at the provider is told about whose session ends.
+#[derive(Clone, Copy, Default)]
+pub struct Hints<'h> {
+    /// The ID token, as `id_token_hint`.
+    pub id_token: Option<&'h str>,
+    /// What the provider itself calls such a hint, as `logout_hint`.
+    pub logout: Option<&'h str>,
 }
 
 /// What a bearer token is worth.
 pub enum BearerCheck {
     /// Whom it stands for.
-    Identity(Box<Identity>),
+    Identity(Box<Believed>),
     /// It is not believed.
     Refused(token::Refused),
     /// Its key is not known: this future asks the provider, if it was not asked a moment ago.
-    AskAgain(Pin<Box<dyn Future<Output = Result<Identity, BearerError>> + Send>>),
+    AskAgain(Pin<Box<dyn Future<Output = Result<Believed, BearerError>> + Send>>),
 }
 
 impl ProviderClient {
@@ -140,12 +160,12 @@ impl ProviderClient {
         let (at_once, stale) = oidc.bearer_at_once(token, audiences, wanted, now);
         match at_once {
             AtOnce::Ask => self.ask_about(oidc, token, audiences, wanted, now),
-            AtOnce::Identity(identity) => {
+            AtOnce::Believed(believed) => {
                 if stale {
                     // Nobody waits for it: the keys that are known count meanwhile.
                     drop(self.runtime.run(Arc::clone(oidc).freshen()));
                 }
-                BearerCheck::Identity(identity)
+                BearerCheck::Identity(believed)
             }
             AtOnce::Refused(refused) => BearerCheck::Refused(refused),
         }
@@ -179,19 +199,30 @@ impl ProviderClient {
 
     /// Where a browser is sent to end its session at the provider (OpenID Connect RP-Initiated Logout section 2); `None` if the
     /// provider has no such place, or cannot be asked where it is.
-    pub async fn end_session(
-        &self,
-        id_token_hint: Option<&str>,
-        return_to: &str,
-        state: &str,
-    ) -> Option<String> {
+    pub async fn end_session(&self, hints: Hints<'_>, return_to: &str, state: &str) -> Option<String> {
         let Kind::Oidc(oidc) = &self.kind else { return None };
-        let (oidc, hint) = (Arc::clone(oidc), id_token_hint.map(str::to_owned));
+        let oidc = Arc::clone(oidc);
+        let [id_token, logout] = [hints.id_token, hints.logout].map(|hint| hint.map(str::to_owned));
         let (return_to, state) = (return_to.to_owned(), state.to_owned());
         let asking = async move {
-            Ok::<_, ProviderError>(oidc.end_session(hint.as_deref(), &return_to, &state).await)
+            let hints = Hints { id_token: id_token.as_deref(), logout: logout.as_deref() };
+            Ok::<_, ProviderError>(oidc.end_session(hints, &return_to, &state).await)
         };
         self.run(asking).await.ok().flatten()
+    }
+
+    /// Tells the provider that a refresh token is not needed any more (RFC 7009). Nobody waits for it; a provider that does not take
+    /// it lets it expire.
+    pub fn revoke(&self, refresh_token: &str, now: i64) {
+        let Kind::Oidc(oidc) = &self.kind else { return };
+        let (oidc, token) = (Arc::clone(oidc), refresh_token.to_owned());
+        drop(self.run(async move {
+            let revoked = oidc.revoke(&token, now).await;
+            if let Err(error) = &revoked {
+                tracing::debug!(issuer = %oidc.provider.issuer, %error, "a refresh token was not revoked");
+            }
+            revoked
+        }));
     }
 
     /// The issuer, or the base URL of GitHub.

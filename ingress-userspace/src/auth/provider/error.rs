@@ -77,6 +77,9 @@ pub enum SignInError {
     /// The answer has no ID token.
     #[error("the provider sent no ID token: the scope openid may be missing")]
     NoIdToken,
+    /// The answer has no token that the policy forwards, or one that no field can have, or that has expired.
+    #[error("the provider sent no token that can be forwarded as the policy says")]
+    NoToken,
     /// Somebody has signed in who is not of the organisation that the IdentityProvider names: its tenant or hosted domain.
     #[error("the account does not belong to the organisation that the provider is set up for")]
     Organization,
@@ -95,6 +98,7 @@ impl SignInError {
             Self::Token(refused) => refused.as_str(),
             Self::Nonce => "nonce",
             Self::NoIdToken => "no-id-token",
+            Self::NoToken => "no-token",
             Self::Organization => "organization",
             Self::Provider(error) => error.as_str(),
         }

@@ -62,6 +62,23 @@ impl Flights {
         }
     }
 
+    /// What a refresh token has become by renewals that are remembered.
+    pub(super) fn newest(&self, token: &str) -> String {
+        let flights = self.lock();
+        let mut token = token.to_owned();
+        // Each renewal brings another token; one that brought an old one again would lead in a circle.
+        for _ in 0..8 {
+            let key: [u8; 32] = Sha256::digest(&token).into();
+            let outcome = flights.get(&key).map(|flight| flight.outcome.borrow());
+            let next = match outcome.as_deref() {
+                Some(Some(Ok(SignedIn { refresh_token: Some(next), .. }))) => next.to_string(),
+                _ => break,
+            };
+            token = next;
+        }
+        token
+    }
+
     fn join(&self, key: [u8; 32], outcome: watch::Receiver<Option<Outcome>>) -> Joined {
         let now = self.clock.now();
         let mut flights = self.lock();

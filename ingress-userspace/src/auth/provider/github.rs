@@ -203,6 +203,7 @@ fn signed_in(account: &Account, answer: &TokenAnswer, access_token: &str, wanted
         refresh_token: Some(answer.refresh_token.clone().unwrap_or_else(|| access_token.into())),
         expires_in: answer.expires_in,
         id_token: None,
+        id_token_expires_at: None,
         access_token: Some(access_token.into()),
     }
 }

@@ -33,6 +33,8 @@ pub(super) type Metadata = ProviderMetadata<
 pub(super) struct More {
     /// OpenID Connect RP-Initiated Logout section 2.1.
     pub(super) end_session_endpoint: Option<String>,
+    /// RFC 8414 section 2, RFC 7009.
+    pub(super) revocation_endpoint: Option<String>,
     /// RFC 9207 section 3: every authorization response names the issuer.
     #[serde(default)]
     pub(super) authorization_response_iss_parameter_supported: bool,

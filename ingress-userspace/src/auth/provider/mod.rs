@@ -37,7 +37,7 @@ use ingress_core::identity_provider::ProviderKind;
 use ingress_core::objects::NamespacedName;
 use ingress_core::table::Provider;
 
-pub use client::{BearerCheck, ProviderClient, SignedIn};
+pub use client::{BearerCheck, Believed, Hints, ProviderClient, SignedIn};
 pub use counters::{OUTCOMES, ProviderCounters};
 pub use error::{BearerError, LogoutError, ProviderError, RefreshError, SignInError};
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ingress_core::auth::claims::ClaimName;
 use ingress_core::auth::identity::Identity;
 use ingress_core::auth::login::{Callback, Expected, Login};
-use ingress_core::auth::token::Refused;
+use ingress_core::auth::token::{Refused, seconds};
 use ingress_core::identity_provider::Preset;
 use ingress_core::table::Provider;
-use openidconnect::core::CoreAuthenticationFlow;
+use openidconnect::core::{CoreAuthenticationFlow, CoreRevocableToken};
 use openidconnect::{
-    AuthorizationCode, ClientId, CsrfToken, EndSessionUrl, LogoutRequest, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl, RedirectUrl, RefreshToken, Scope,
+    AuthorizationCode, ClientId, CsrfToken, EndSessionUrl, LogoutHint, LogoutRequest, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl, RedirectUrl,
+    RefreshToken, RevocationUrl, Scope,
 };
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ use super::issuer::Issuer;
 use super::metadata::Metadata;
 use super::presets;
 use super::token_endpoint::{Sender, TokenAnswer, TokenError};
-use super::{ProviderError, RefreshError, SignInError, SignedIn};
+use super::{Hints, ProviderError, RefreshError, SignInError, SignedIn};
 
 /// A client of an OpenID provider.
 pub(super) struct Oidc {
@@ -186,6 +187,7 @@ impl Oidc {
             provider_session: text("sid"),
             refresh_token: answer.refresh_token().map(|token| token.secret().as_str().into()),
             expires_in: answer.expires_in().and_then(|time| i64::try_from(time.as_secs()).ok()),
+            id_token_expires_at: answer.id_token.as_ref().and_then(|_| seconds(&claims, "exp")),
             id_token: answer.id_token.clone(),
             access_token: Some(access_token.as_str().into()),
         })
@@ -204,13 +206,9 @@ impl Oidc {
         identity.ok_or(SignInError::Token(Refused::Subject))
     }
 
-    /// Sign-out at the provider (OpenID Connect RP-Initiated Logout section 2). Both hints are sent: each provider needs one of them.
-    pub(super) async fn end_session(
-        &self,
-        id_token_hint: Option<&str>,
-        return_to: &str,
-        state: &str,
-    ) -> Option<String> {
+    /// Sign-out at the provider (OpenID Connect RP-Initiated Logout section 2). The client id is sent beside the hints: each provider needs
+    /// one of them.
+    pub(super) async fn end_session(&self, hints: Hints<'_>, return_to: &str, state: &str) -> Option<String> {
         let metadata = self.metadata().await.ok()?;
         let client_id = ClientId::new(self.provider.spec.client_id.clone());
         let Some(endpoint) = &metadata.additional_metadata().end_session_endpoint else {
@@ -218,15 +216,39 @@ impl Oidc {
         };
         let endpoint =
             EndSessionUrl::new(endpoint.clone()).ok().filter(|url| url.url().scheme() == "https")?;
-        let request = LogoutRequest::from(endpoint)
+        let mut request = LogoutRequest::from(endpoint)
             .set_client_id(client_id)
             .set_post_logout_redirect_uri(PostLogoutRedirectUrl::new(return_to.to_owned()).ok()?)
             .set_state(CsrfToken::new(state.to_owned()));
+        if let Some(hint) = hints.logout {
+            request = request.set_logout_hint(LogoutHint::new(hint.to_owned()));
+        }
         let mut url = request.http_get_url();
-        if let Some(hint) = id_token_hint {
+        if let Some(hint) = hints.id_token {
             url.query_pairs_mut().append_pair("id_token_hint", hint);
         }
         Some(url.into())
+    }
+
+    /// Revokes a refresh token, or what came of it a moment ago (RFC 7009 section 2.1), if the provider has a place for that.
+    pub(super) async fn revoke(&self, token: &str, now: i64) -> Result<(), ProviderError> {
+        let metadata = self.metadata().await?;
+        let Some(endpoint) = &metadata.additional_metadata().revocation_endpoint else { return Ok(()) };
+        let broken = || ProviderError::Answer {
+            what: "its metadata",
+            problem: "revocation_endpoint is no https URL".into(),
+        };
+        let endpoint = RevocationUrl::new(endpoint.clone()).map_err(|_| broken())?;
+        let client_id = &self.provider.spec.client_id;
+        let client = self.credentials.client(&metadata, client_id).set_revocation_url(endpoint);
+        let token = RefreshToken::new(self.issuer.flights.newest(token));
+        let mut request =
+            client.revoke_token(CoreRevocableToken::RefreshToken(token)).map_err(|_| broken())?;
+        for (name, value) in self.credentials.parameters(&metadata, client_id, now)? {
+            request = request.add_extra_param(name, value);
+        }
+        let sender = Sender::new(Arc::clone(&self.issuer.http));
+        request.request_async(&sender).await.map_err(|error| sender.revocation_error(error))
     }
 
     /// Auth0 names its place for sign-out in the metadata only where that was switched on.

@@ -167,6 +167,17 @@ impl Sender {
         Self { http, status: Arc::default() }
     }
 
+    /// What went wrong with a revocation, which is nobody's concern but the log's.
+    pub(super) fn revocation_error(
+        &self,
+        error: RequestTokenError<HttpError, CoreRevocationErrorResponse>,
+    ) -> ProviderError {
+        match error {
+            RequestTokenError::Request(error) => error.into(),
+            _ => ProviderError::Status { status: self.status.load(Ordering::Relaxed), what: "a revocation" },
+        }
+    }
+
     /// What went wrong. An error with a status of the server's own is not about the token, whatever it says.
     pub(super) fn error(
         &self,

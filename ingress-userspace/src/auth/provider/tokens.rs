@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use ingress_core::auth::claims::ClaimName;
-use ingress_core::auth::identity::Identity;
-use ingress_core::auth::token::{Demands, Logout, MAX_ID_TOKEN, Refused, Unverified};
+use ingress_core::auth::token::{Demands, Logout, MAX_ID_TOKEN, Refused, Unverified, seconds};
 use serde_json::{Map, Value};
 
 use super::issuer::{From, Signature};
@@ -12,11 +11,11 @@ use super::jwks::at_hash;
 use super::metadata::Metadata;
 use super::oidc::Oidc;
 use super::presets;
-use super::{BearerError, LogoutError, ProviderError, SignInError};
+use super::{BearerError, Believed, LogoutError, ProviderError, SignInError};
 
 /// What can be said of a bearer token without asking the provider.
 pub(super) enum AtOnce {
-    Identity(Box<Identity>),
+    Believed(Box<Believed>),
     Refused(Refused),
     /// The provider has to be asked.
     Ask,
@@ -81,7 +80,7 @@ impl Oidc {
             Signature::Unknown => AtOnce::Ask,
             Signature::Refused(refused) => AtOnce::Refused(refused),
             Signature::Right => match self.believe(&metadata, &unverified, audiences, wanted, now) {
-                Ok(identity) => AtOnce::Identity(Box::new(identity)),
+                Ok(believed) => AtOnce::Believed(Box::new(believed)),
                 Err(refused) => AtOnce::Refused(refused),
             },
         };
@@ -95,7 +94,7 @@ impl Oidc {
         audiences: &[Box<str>],
         wanted: &[ClaimName],
         now: i64,
-    ) -> Result<Identity, BearerError> {
+    ) -> Result<Believed, BearerError> {
         let unverified = Unverified::parse(token).and_then(of_access)?;
         let metadata = self.metadata().await?;
         self.issuer.verify(&metadata, &unverified, From::Anybody).await??;
@@ -117,13 +116,15 @@ impl Oidc {
         audiences: &[Box<str>],
         wanted: &[ClaimName],
         now: i64,
-    ) -> Result<Identity, Refused> {
+    ) -> Result<Believed, Refused> {
         let claims = token.claims()?;
         self.demands(metadata, &claims, audiences, |demands| demands.check_access(&claims, now))?;
-        self.identity(&claims, wanted).map_err(|error| match error {
+        let identity = self.identity(&claims, wanted).map_err(|error| match error {
             SignInError::Token(refused) => refused,
             _ => Refused::Issuer,
-        })
+        })?;
+        let expires = seconds(&claims, "exp").ok_or(Refused::Expired)?;
+        Ok(Believed { identity, until: expires.saturating_add(self.provider.spec.clock_skew()) })
     }
 
     /// Judges a logout token (OpenID Connect Back-Channel Logout section 2.6).

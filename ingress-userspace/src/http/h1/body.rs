@@ -109,6 +109,11 @@ impl Body {
         }
     }
 
+    /// Whether nobody knows how long it will be: it may go on for ever, as event streams do.
+    pub(crate) fn is_endless(&self) -> bool {
+        matches!(self.source, Source::Chunked(_) | Source::UntilClose)
+    }
+
     /// Whether the end of the body has been read.
     pub(crate) fn complete(&self) -> bool {
         self.complete

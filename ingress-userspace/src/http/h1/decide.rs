@@ -16,7 +16,6 @@ use super::body::{Body, BodyEnd};
 use super::connection::{Connection, Peer};
 use super::route::{Instead, route};
 use crate::auth::authenticator::Grant;
-use crate::auth::external;
 use crate::http::problem::{Problem, kinds};
 use crate::telemetry::metrics::Listener;
 use crate::telemetry::metrics::limit;
@@ -223,10 +222,7 @@ pub(super) fn forward(
         local_port: connection.peer.local_port,
         request_id: &connection.names.request_id,
         protected: Some(table.protected()),
-        hides_authorization: route
-            .rule
-            .access
-            .is_some_and(|id| external::hides_authorization(table.access(id))),
+        hides_authorization: route.rule.access.is_some_and(|id| table.access(id).hides_authorization()),
         identity: grant.who.as_ref().map_or(b"", |who| &who.lines),
     };
     connection.to_backend.clear();

@@ -17,7 +17,11 @@ use crate::kernel::Acceleration;
 use crate::relay::{Tunnel, TunnelEnd};
 use crate::telemetry::metrics::{TransferKind, limit};
 use crate::upstream::Lease;
+use crate::worker::Going;
 use crate::worker::timers::Bound;
+
+/// What access logs say where a session or token has ended.
+const SESSION_ENDED: &str = "session-ended";
 
 /// Sends the output and what follows it.
 pub(crate) async fn deliver(
@@ -30,8 +34,8 @@ pub(crate) async fn deliver(
     tally.status = response.status;
     match response.rest {
         Rest::Tunnel(early) => {
-            let session = request.grant.session.take();
-            tunnel(connection, lease, &early, session, tally).await
+            let lasting = request.grant.lasting.take();
+            tunnel(connection, lease, &early, lasting, tally).await
         }
         Rest::Body(body) if body.complete() && request.body.delivered() => {
             tally.bytes_out = body.payload();
@@ -49,7 +53,12 @@ pub(crate) async fn deliver(
                 offload::for_response(connection, lease.stream());
             }
             body.begin_with(std::mem::take(&mut connection.output));
-            let end = stream_body(connection, request, lease.stream(), &mut body).await;
+            let going = by_session(connection, request, &body);
+            let mut end = stream_body(connection, request, lease.stream(), &mut body).await;
+            let over = going.is_some_and(|going| connection.worker.is_over(&going));
+            if over && matches!(end, Ended::Bound(Bound::Total)) {
+                end = Ended::Session;
+            }
             tally.bytes_out = body.payload();
             body.count(&connection.worker.metrics);
             finish(connection, request, lease, tally, &end, response.reusable, response.close)
@@ -78,6 +87,15 @@ enum Ended {
     ClientGone,
     /// By a bound on time.
     Bound(Bound),
+    /// Because the session has ended that it was authorized by.
+    Session,
+}
+
+/// Lets a response that may go on for ever end with the session that it was authorized by. One to a token is whole: tokens are short.
+fn by_session(connection: &Connection, request: &mut Request, body: &Body) -> Option<Rc<Going>> {
+    let lasting =
+        request.grant.lasting.take_if(|by| matches!(by, Lasting::Session(..)) && body.is_endless())?;
+    Some(connection.worker.end_with(&connection.timer, lasting))
 }
 
 /// Moves the response's body, and beside it what is left of the request's.
@@ -151,6 +169,11 @@ fn finish(
         Ended::Body(BodyEnd::Truncated | BodyEnd::Source | BodyEnd::TooLarge) => {
             return broken(connection, lease, tally, "upstream-closed");
         }
+        Ended::Session => {
+            settle(lease, tally, false);
+            tally.error_class = Some(SESSION_ENDED);
+            return After::Abort;
+        }
         Ended::Bound(bound) => {
             connection.count(*bound);
             settle(lease, tally, false);
@@ -169,12 +192,12 @@ fn broken(connection: &Connection, lease: Lease, tally: &mut Tally, class: &'sta
     After::Abort
 }
 
-/// Both ways until both have ended (RFC 9110 section 7.8), or the session by which it was opened has.
+/// Both ways until both have ended (RFC 9110 section 7.8), or the session or token by which it was opened has.
 async fn tunnel(
     connection: &mut Connection,
     mut lease: Lease,
     early: &[u8],
-    session: Option<Lasting>,
+    lasting: Option<Lasting>,
     tally: &mut Tally,
 ) -> After {
     if let Err(error) = connection.write_output().await {
@@ -185,10 +208,7 @@ async fn tunnel(
     let idle = connection.class.settings.timeouts.idle;
     let now = worker.now();
     timer.set_total(now, Duration::ZERO);
-    let by_session = session.is_some();
-    if let Some(session) = session {
-        worker.end_with(&timer, session);
-    }
+    let going = lasting.map(|lasting| worker.end_with(&timer, lasting));
     let upstream = lease.stream();
     let input = std::mem::take(&mut connection.input);
     let stream = &mut connection.stream;
@@ -218,8 +238,8 @@ async fn tunnel(
             tally.error_class = Some("upstream-reset");
             After::Abort
         }
-        Err(Bound::Total) if by_session => {
-            tally.error_class = Some("session-ended");
+        Err(Bound::Total) if going.is_some() => {
+            tally.error_class = Some(SESSION_ENDED);
             if lost { After::Abort } else { After::Close }
         }
         Err(bound) => {

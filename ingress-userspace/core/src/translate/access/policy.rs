@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::provider::ProviderState;
 use super::targets::TargetSet;
 use crate::access_policy::{AccessPolicy, AccessPolicySpec};
+use crate::auth::claims::ClaimName;
 use crate::auth::cookie::Reach;
 use crate::custom::in_spec;
+use crate::identity_provider::{LOGIN_HINT, Preset, ProviderKind};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::settings::Violation;
-use crate::table::{Access, Pages};
+use crate::table::{Access, Pages, Provider};
 use crate::translate::names::shown;
 use crate::translate::reason;
 
@@ -78,12 +80,20 @@ fn resolve(
         (None, _) => None,
         (Some(written), state) => Some(usable(written, state).map_err(|finding| vec![finding])?),
     };
+    if policy.forwarded.id && provider.as_ref().is_some_and(|provider| is_github(provider)) {
+        let (field, message) = ("forward.fields".to_owned(), "GitHub has no ID tokens".to_owned());
+        return Err(vec![invalid(Violation { field, message })]);
+    }
     let access = Access::denied(name, false, None);
     Ok(Access {
         policy,
         unauthenticated: spec.unauthenticated(),
         reach: reach(spec),
-        wanted: spec.wanted_claims().into_iter().cloned().collect(),
+        wanted: wanted(spec, provider.as_deref()),
+        keeps_id_token: spec
+            .session
+            .keep_id_token
+            .unwrap_or_else(|| preset(provider.as_deref()) == Preset::Okta),
         audiences: spec
             .bearer
             .iter()
@@ -101,11 +111,25 @@ fn resolve(
     })
 }
 
+fn is_github(provider: &Provider) -> bool {
+    provider.spec.kind() == ProviderKind::GitHub
+}
+
+fn preset(provider: Option<&Provider>) -> Preset {
+    provider.map_or(Preset::Generic, |provider| provider.spec.preset())
+}
+
+/// The claims that are kept: those that the policy names, and what Entra ID wants to be told when somebody signs out.
+fn wanted(spec: &AccessPolicySpec, provider: Option<&Provider>) -> Box<[ClaimName]> {
+    let hint = (preset(provider) == Preset::EntraId).then(|| ClaimName::top(LOGIN_HINT));
+    spec.wanted_claims().into_iter().cloned().chain(hint).collect()
+}
+
 fn reach(spec: &AccessPolicySpec) -> Reach {
     spec.session.domain.as_deref().map_or(Reach::Host, |domain| Reach::Domain(domain.into()))
 }
 
-fn usable(written: &str, state: Option<&ProviderState>) -> Result<Arc<crate::table::Provider>, Finding> {
+fn usable(written: &str, state: Option<&ProviderState>) -> Result<Arc<Provider>, Finding> {
     let field = "spec.provider";
     match state {
         None => {

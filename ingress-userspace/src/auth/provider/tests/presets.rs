@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{ProviderError, RefreshError, SignInError};
+use super::super::{Hints, ProviderError, RefreshError, SignInError};
 use super::scripted::Scripted;
 
 const ISSUER: &str = "https://id.example";
@@ -133,7 +133,8 @@ fn names_of_claims_at_auth0_are_urls() {
     );
     assert_eq!(auth0.sign_in().unwrap().identity.groups, ["admin".into()]);
     let url =
-        super::scripted::block_on(auth0.client.end_session(None, "https://app.example/out", "s")).unwrap();
+        super::scripted::block_on(auth0.client.end_session(Hints::default(), "https://app.example/out", "s"))
+            .unwrap();
     assert_eq!(url, "https://id.example/v2/logout?client_id=site&returnTo=https%3A%2F%2Fapp.example%2Fout");
 }
 

@@ -1,6 +1,8 @@
 //! Sessions through the binary: how they begin, go on, and end.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 
 use serde_json::json;
 
@@ -361,12 +363,11 @@ fn hosts_of_a_domain_share_a_session() {
     assert_eq!(stage.status(), 401, "another policy's host");
 }
 
-fn open_socket(visitor: &Visitor) -> Client {
+fn open_socket(visitor: &Visitor, fields: &str) -> Client {
     let url = Url::new(&format!("https://{APP}/socket"), None);
     let mut client = visitor.connect(&url);
-    let cookies = visitor.cookie_line(APP);
     let response = client.request(format!(
-        "GET /socket HTTP/1.1\r\nHost: {APP}\r\n{cookies}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /socket HTTP/1.1\r\nHost: {APP}\r\n{fields}Connection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     ));
     assert_eq!(response.status(), 101);
@@ -378,7 +379,8 @@ fn a_websocket_ends_with_the_session_and_touches_no_other() {
     let mut stage = Stage::signed_in();
     let mut other = stage.visitor.somebody_else();
     assert_eq!(other.goto(&format!("https://{APP}/")).response.status(), 200);
-    let (mut mine, mut theirs) = (open_socket(&stage.visitor), open_socket(&other));
+    let open = |visitor: &Visitor| open_socket(visitor, &visitor.cookie_line(APP));
+    let (mut mine, mut theirs) = (open(&stage.visitor), open(&other));
     let page = stage.goto("/.penstock/sign-out");
     stage.visitor.submit(&page, &[]);
     let end = mine.responses(&["GET"]).end;
