@@ -197,23 +197,4 @@ fn roots(authorities: Option<&[u8]>) -> Result<RootCertStore, TrustError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn authorities_are_certificates_in_pem() {
-        assert!(HyperClient::new(None, Schemes::Https).is_ok());
-        for pem in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(HyperClient::new(Some(pem.as_bytes()), Schemes::Https).is_err(), "{pem}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_provider_is_asked_by_https_only() {
-        let client = HyperClient::new(None, Schemes::Https).unwrap();
-        for url in ["http://id.example/?code=secret", "ftp://id.example/", "/relative"] {
-            let error = client.send(Request::get(url).body(Vec::new()).unwrap()).await.unwrap_err();
-            assert!(matches!(&error, HttpError::Url(url) if !url.contains("secret")), "{url}: {error}");
-        }
-    }
-}
+mod tests;

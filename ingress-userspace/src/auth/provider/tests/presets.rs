@@ -72,6 +72,80 @@ fn entra_id_has_an_issuer_for_each_tenant() {
 }
 
 #[test]
+fn entra_id_of_another_cloud_is_another_issuer_with_a_graph_of_its_own() {
+    for (host, graph) in [
+        ("login.microsoftonline.com", "https://graph.microsoft.com"),
+        ("login.microsoftonline.us", "https://graph.microsoft.us"),
+        ("login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn"),
+    ] {
+        let issuer = format!("https://{host}/organizations/v2.0");
+        let template = format!("https://{host}/{{tenantid}}/v2.0");
+        let spec = json!({"preset": "EntraID", "entra": {"tenants": ["t-1"]}});
+        let entra = Scripted::new(&issuer, &template, &spec);
+        let own = format!("https://{host}/t-1/v2.0");
+        let first = format!("{graph}/v1.0/me/transitiveMemberOf/microsoft.graph.group?$select=id&$top=999");
+        entra.answer(&first, 200, json!({"value": [{"id": "g-1"}]}));
+        for overage in [json!({"hasgroups": "true"}), json!({"hasgroups": true})] {
+            let mut claims = json!({"iss": own, "tid": "t-1"});
+            claims.as_object_mut().unwrap().extend(overage.as_object().unwrap().clone());
+            entra.token(&claims, &json!({}));
+            assert_eq!(entra.sign_in().unwrap().identity.groups, ["g-1".into()], "{host}");
+        }
+        // The same tenant of another cloud is another tenant.
+        let other = if host == "login.microsoftonline.us" {
+            "login.microsoftonline.com"
+        } else {
+            "login.microsoftonline.us"
+        };
+        entra.token(&json!({"iss": format!("https://{other}/t-1/v2.0"), "tid": "t-1"}), &json!({}));
+        assert_eq!(entra.sign_in().err().map(|error| error.as_str()), Some("issuer"), "{host}");
+    }
+}
+
+#[test]
+fn personal_accounts_of_entra_id_have_a_tenant_of_their_own() {
+    let personal = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+    let issuer = "https://login.microsoftonline.com/consumers/v2.0";
+    let tenant = "9188040d-6c67-4c5b-b112-36a304b66dad";
+    let spec = json!({"preset": "EntraID", "entra": {"tenants": [tenant]}});
+    let entra = Scripted::new(issuer, personal, &spec);
+    entra.token(&json!({"iss": personal, "tid": tenant}), &json!({}));
+    assert!(entra.sign_in().is_ok());
+    let work = "https://login.microsoftonline.com/t-1/v2.0";
+    for claims in [json!({"iss": work, "tid": "t-1"}), json!({"iss": work, "tid": tenant})] {
+        entra.token(&claims, &json!({}));
+        assert_eq!(entra.sign_in().err().map(|error| error.as_str()), Some("issuer"), "{claims}");
+    }
+    // Metadata of all tenants are not those of personal accounts.
+    let template = "https://login.microsoftonline.com/{tenantid}/v2.0";
+    let other = Scripted::new(issuer, template, &spec);
+    assert!(matches!(other.begin(), Err(ProviderError::Issuer(_))));
+}
+
+#[test]
+fn bearer_tokens_of_google_name_its_issuer_in_both_ways() {
+    let issuer = "https://accounts.google.com";
+    let google = Scripted::new(issuer, issuer, &json!({"preset": "Google", "hostedDomain": "example.com"}));
+    let bearer = |claims: Value| {
+        let mut all =
+            json!({"aud": "api", "sub": "a", "exp": super::scripted::NOW + 60, "hd": "example.com"});
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        google.bearer(&google.sign(&all))
+    };
+    assert_eq!(bearer(json!({"iss": issuer})), Ok(()));
+    assert_eq!(bearer(json!({"iss": "accounts.google.com"})), Ok(()));
+    for named in ["http://accounts.google.com", "accounts.google.com/", "accounts.google.com.evil.example"] {
+        assert_eq!(bearer(json!({"iss": named})), Err("issuer"), "{named}");
+    }
+    assert!(bearer(json!({"iss": issuer, "hd": "evil.example"})).is_err());
+    // Nobody else's issuer goes without its scheme.
+    let other = generic(&json!({}));
+    let token =
+        other.sign(&json!({"iss": "id.example", "aud": "api", "sub": "a", "exp": super::scripted::NOW + 60}));
+    assert_eq!(other.bearer(&token), Err("issuer"));
+}
+
+#[test]
 fn more_than_200_groups_of_entra_id_are_read_from_graph() {
     let issuer = "https://login.microsoftonline.com/t-1/v2.0";
     let entra = Scripted::new(issuer, issuer, &json!({"preset": "EntraID"}));
@@ -144,6 +218,15 @@ fn groups_and_roles_of_keycloak_and_gitlab_are_where_they_are() {
     let claims = json!({"iss": ISSUER, "realm_access": {"roles": ["ops"]}, "groups": ["/dev/web"], "aud": ["site", "account"], "azp": "site"});
     keycloak.token(&claims, &json!({}));
     assert_eq!(keycloak.sign_in().unwrap().identity.groups, ["ops".into()]);
+    // Roles of a client: its id may have dots, which are no path.
+    let names =
+        json!({"claims": {"groups": ["resource_access", "site.example", "roles"]}, "preset": "Keycloak"});
+    let client = generic(&names);
+    let mut of_client = claims.clone();
+    of_client["resource_access"] =
+        json!({"site.example": {"roles": ["editor"]}, "site": {"example": {"roles": ["root"]}}});
+    client.token(&of_client, &json!({}));
+    assert_eq!(client.sign_in().unwrap().identity.groups, ["editor".into()]);
     let paths = generic(&json!({"preset": "Keycloak"}));
     paths.token(&claims, &json!({}));
     assert_eq!(paths.sign_in().unwrap().identity.groups, ["/dev/web".into()]);
