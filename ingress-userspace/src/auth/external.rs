@@ -74,8 +74,15 @@ pub(crate) fn ask(
     let sign_in = external.sign_in.as_ref().filter(|_| redirected);
     let sign_in = sign_in.map(|url| sign_in_url(external, url, head));
     let asked = Asked { access: Arc::clone(access), sign_in };
-    let auth = Arc::clone(&worker.shared.auth);
-    let asking = auth.runtime.run(auth.external.send(request));
+    let auth = &worker.shared.auth;
+    let client = match auth.external.client(external.authorities.as_deref()) {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(policy = %access.name, %error, "the external service cannot be asked");
+            return Box::pin(async { Why::External.settled() });
+        }
+    };
+    let asking = auth.runtime.run(client.send(request));
     Box::pin(async move {
         match asking.await {
             Ok(Ok(answer)) => asked.judge(&answer),

@@ -13,6 +13,7 @@ pub mod client;
 pub(crate) mod counters;
 pub mod endpoints;
 pub(crate) mod external;
+mod external_clients;
 pub mod keys;
 pub(crate) mod local;
 mod logout_tokens;

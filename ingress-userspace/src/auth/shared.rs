@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::SessionState;
-use super::client::{HttpClient, HyperClient, Schemes};
 use super::counters::Counters;
+use super::external_clients::ExternalClients;
 use super::keys::Ring;
 use super::logout_tokens::LogoutTokens;
 use super::provider::Providers;
@@ -20,7 +20,7 @@ pub struct Auth {
     /// The clients of all identity providers.
     pub providers: Arc<Providers>,
     /// What asks external services.
-    pub external: Arc<dyn HttpClient>,
+    pub external: ExternalClients,
     /// The thread on which others are asked.
     pub runtime: Arc<AuthRuntime>,
     /// What happened.
@@ -33,11 +33,11 @@ impl Auth {
     /// Starts the thread on which others are asked.
     pub fn start(sessions: Arc<SessionState>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let runtime = Arc::new(AuthRuntime::start()?);
-        let external = HyperClient::new(None, Schemes::HttpToo).map_err(io::Error::other)?;
+        let external = ExternalClients::new().map_err(io::Error::other)?;
         Ok(Self {
             sessions,
             providers: Providers::new(Arc::clone(&runtime), clock),
-            external: Arc::new(external),
+            external,
             runtime,
             counters: Counters::default(),
             logout_tokens: LogoutTokens::default(),

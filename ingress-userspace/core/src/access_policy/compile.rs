@@ -241,6 +241,8 @@ impl ExternalSpec {
             },
             sign_in_parameter: "rd".into(),
             response_fields: fields.into(),
+            // A Secret holds them.
+            authorities: None,
         })
     }
 }

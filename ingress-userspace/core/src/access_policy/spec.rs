@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::claims::ClaimName;
+use crate::identity_provider::SecretKey;
 use crate::settings::{DAY, HOUR, SECOND, Span, words};
 
 /// Labels that an Ingress has to have, all of them.
@@ -236,6 +237,9 @@ pub struct ExternalSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32), inner(length(min = 1, max = 64))))]
     pub response_fields: Vec<String>,
+    /// Where certificates of authorities in PEM are that may vouch for it, instead of the public ones: a Secret, as cert-manager makes it with ca.crt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authorities: Option<SecretKey>,
 }
 
 /// What our pages say: sign-in failed, denied, signed out.

@@ -24,6 +24,8 @@ pub struct External {
     /// Fields of its answer that the backend gets, in lower case. `authorization` may be among them, which is not among the
     /// fields that are removed on every route.
     pub response_fields: Box<[Box<str>]>,
+    /// Authorities in PEM that vouch for it, instead of the public ones.
+    pub authorities: Option<Box<[u8]>>,
 }
 
 impl External {

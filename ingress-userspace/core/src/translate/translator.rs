@@ -325,7 +325,7 @@ impl Translator {
     fn load_secrets(&mut self, now: i64) {
         for (name, news) in mem::take(&mut self.stale.secrets) {
             if news.as_ref().is_some_and(|news| self.values.take_over(&name, news)) {
-                self.stale.providers.extend(self.values.users(&name).cloned());
+                self.mark_users_of(&name);
             }
             if !self.secrets.evaluate(&name, news, self.keys, now) {
                 continue;

@@ -101,6 +101,7 @@ impl<'m> Known<'m> {
             sign_in: self.sign_in.map(template).transpose()?,
             sign_in_parameter: self.parameter.map_or(Ok("rd".into()), parameter)?,
             response_fields: fields.into(),
+            authorities: None,
         }))
     }
 }

@@ -10,6 +10,7 @@
 //! it. What was good and is not any more is not remembered: a policy says who may come in now.
 
 mod annotations;
+mod authorities;
 mod labels;
 mod marks;
 mod policy;

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use super::authorities;
 use super::provider::ProviderState;
 use super::targets::TargetSet;
+use super::values::{ValueRef, Values};
 use crate::access_policy::{AccessPolicy, AccessPolicySpec};
 use crate::auth::claims::ClaimName;
 use crate::auth::cookie::Reach;
 use crate::custom::in_spec;
-use crate::identity_provider::{LOGIN_HINT, Preset, ProviderKind};
+use crate::identity_provider::{LOGIN_HINT, Preset, ProviderKind, SecretKey};
 use crate::objects::NamespacedName;
 use crate::report::Finding;
 use crate::settings::Violation;
-use crate::table::{Access, Pages, Provider};
+use crate::table::{Access, External, Pages, Provider};
 use crate::translate::names::shown;
 use crate::translate::reason;
 
@@ -25,6 +27,8 @@ pub(super) struct PolicyState {
     pub(super) targets: TargetSet,
     /// The provider that it names.
     pub(super) provider: Option<NamespacedName>,
+    /// The values of Secrets that it needs.
+    pub(super) needs: Vec<ValueRef>,
     /// What is wrong with it.
     pub(super) findings: Vec<Finding>,
 }
@@ -42,13 +46,23 @@ pub(super) fn provider_of(name: &NamespacedName, object: &AccessPolicy) -> Optio
     Some(NamespacedName::new(Arc::clone(&name.namespace), provider))
 }
 
+/// The values that a policy needs.
+pub(super) fn needs(name: &NamespacedName, object: &AccessPolicy) -> Vec<ValueRef> {
+    ValueRef::all(name, object.spec.read().ok().and_then(authorities_of))
+}
+
+fn authorities_of(spec: &AccessPolicySpec) -> Option<&SecretKey> {
+    spec.external.as_ref()?.certificate_authorities.as_ref()
+}
+
 /// What is enforced, and what is wrong with the policy if it denies.
 pub(super) fn build(
     name: &NamespacedName,
     object: &AccessPolicy,
     provider: Option<&ProviderState>,
+    values: &Values,
 ) -> (Access, Vec<Finding>) {
-    match resolve(name, object, provider) {
+    match resolve(name, object, provider, values) {
         Ok(access) => (access, Vec::new()),
         Err(mut findings) => {
             let field = |finding: &Finding| format!("{}: {}", finding.field, finding.message);
@@ -70,6 +84,7 @@ fn resolve(
     name: &NamespacedName,
     object: &AccessPolicy,
     provider: Option<&ProviderState>,
+    values: &Values,
 ) -> Result<Access, Vec<Finding>> {
     let spec = object.spec.read().map_err(|violation| vec![invalid(violation.clone())])?;
     let issuer = provider.and_then(|state| state.provider.as_ref()).map(|provider| provider.issuer.clone());
@@ -84,6 +99,8 @@ fn resolve(
         let (field, message) = ("forward.fields".to_owned(), "GitHub has no ID tokens".to_owned());
         return Err(vec![invalid(Violation { field, message })]);
     }
+    let authorities = authorities(name, spec, values).map_err(|finding| vec![finding])?;
+    let external = spec.external().map(|external| External { authorities, ..external });
     let access = Access::denied(name, false, None);
     Ok(Access {
         policy,
@@ -102,7 +119,7 @@ fn resolve(
             .collect(),
         refresh_after: spec.refresh_after(),
         provider,
-        external: spec.external(),
+        external,
         pages: Pages {
             title: spec.pages.title.as_deref().map(Box::from),
             help: spec.pages.help.as_deref().map(Box::from),
@@ -123,6 +140,21 @@ fn preset(provider: Option<&Provider>) -> Preset {
 fn wanted(spec: &AccessPolicySpec, provider: Option<&Provider>) -> Box<[ClaimName]> {
     let hint = (preset(provider) == Preset::EntraId).then(|| ClaimName::top(LOGIN_HINT));
     spec.wanted_claims().into_iter().cloned().chain(hint).collect()
+}
+
+/// What vouches for an external service instead of the public authorities.
+fn authorities(
+    name: &NamespacedName,
+    spec: &AccessPolicySpec,
+    values: &Values,
+) -> Result<Option<Box<[u8]>>, Finding> {
+    let Some(key) = authorities_of(spec) else { return Ok(None) };
+    let refused =
+        |reason, message: String| Finding::refused(reason, "spec.external.certificateAuthorities", message);
+    let pem =
+        values.get(&ValueRef::of(name, key)).map_err(|problem| refused(problem.reason, problem.message))?;
+    authorities::check(pem).map_err(|what| refused(reason::CERTIFICATE_INVALID, what.to_owned()))?;
+    Ok(Some(pem.into()))
 }
 
 fn reach(spec: &AccessPolicySpec) -> Reach {

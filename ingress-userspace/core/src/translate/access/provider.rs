@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::authorities;
 use super::values::{ValueRef, Values};
 use crate::custom::in_spec;
 use crate::identity_provider::{
@@ -36,12 +37,7 @@ pub(super) struct ProviderState {
 pub(super) fn needs(name: &NamespacedName, object: &IdentityProvider) -> Vec<ValueRef> {
     let Ok(spec) = object.spec.read() else { return Vec::new() };
     let written = [Some(&spec.client_secret), spec.certificate_authorities.as_ref()];
-    let named = |key: &&SecretKey| !key.name.is_empty() && !key.key.is_empty();
-    let mut needs: Vec<_> =
-        written.into_iter().flatten().filter(named).map(|key| ValueRef::of(name, key)).collect();
-    needs.sort();
-    needs.dedup();
-    needs
+    ValueRef::all(name, written.into_iter().flatten())
 }
 
 /// The provider, or everything that is wrong.
@@ -67,8 +63,11 @@ pub(super) fn build(
     if let Some(secret) = &secret {
         findings.extend(secret_problem(spec, secret));
     }
-    if let Some(Some(pem)) = &authorities {
-        findings.extend(authorities_problem(pem));
+    if let Some(Some(pem)) = &authorities
+        && let Err(what) = authorities::check(pem)
+    {
+        let message = format!("{what}; {THEN}");
+        findings.push(Finding::refused(reason::CERTIFICATE_INVALID, "spec.certificateAuthorities", message));
     }
     match secret {
         Some(secret) if findings.is_empty() => Ok(Provider {
@@ -103,14 +102,5 @@ fn secret_problem(spec: &IdentityProviderSpec, secret: &[u8]) -> Option<Finding>
         let message =
             format!("the Secret's value is no private key in PEM form, which PrivateKeyJWT needs; {THEN}");
         Finding::refused(reason::KEY_INVALID, "spec.clientSecret", message)
-    })
-}
-
-fn authorities_problem(pem: &[u8]) -> Option<Finding> {
-    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
-    let good = certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok());
-    (!good).then(|| {
-        let message = format!("the Secret's value holds no certificates in PEM form; {THEN}");
-        Finding::refused(reason::CERTIFICATE_INVALID, "spec.certificateAuthorities", message)
     })
 }

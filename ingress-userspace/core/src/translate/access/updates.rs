@@ -8,7 +8,7 @@ use super::provider;
 use super::targets::TargetSet;
 use super::values::{Need, ValueRef};
 use super::{AccessKey, DraftAccess};
-use crate::objects::{Kind, NamespacedName};
+use crate::objects::{Kind, NamespacedName, ObjectKey};
 use crate::table::Access;
 use crate::translate::translator::Translator;
 
@@ -21,12 +21,7 @@ impl Translator {
             let needs = object.map(|object| provider::needs(&name, object)).unwrap_or_default();
             let state = self.access.providers.get_mut(&name);
             let old = state.map(|state| mem::take(&mut state.needs)).unwrap_or_default();
-            for value in &needs {
-                self.use_value(value, &name);
-            }
-            for value in old.iter().filter(|value| !needs.contains(value)) {
-                self.values.release(value, &name);
-            }
+            self.replace_needs(Kind::IdentityProvider, &name, &old, &needs);
             if exists {
                 self.access.providers.entry(name).or_default().needs = needs;
             } else {
@@ -35,10 +30,27 @@ impl Translator {
         }
     }
 
-    /// Makes a value used by a provider.
-    fn use_value(&mut self, value: &ValueRef, provider: &NamespacedName) {
-        if self.values.acquire(value, provider) == Need::New {
-            self.look_up_secret(&value.secret);
+    /// Makes an object use other values than before.
+    fn replace_needs(&mut self, kind: Kind, name: &NamespacedName, old: &[ValueRef], new: &[ValueRef]) {
+        let user = ObjectKey { kind, name: name.clone() };
+        for value in new {
+            if self.values.acquire(value, &user) == Need::New {
+                self.look_up_secret(&value.secret);
+            }
+        }
+        for value in old.iter().filter(|value| !new.contains(value)) {
+            self.values.release(value, &user);
+        }
+    }
+
+    /// Marks whoever needs a value of a Secret that changed.
+    pub(in crate::translate) fn mark_users_of(&mut self, secret: &NamespacedName) {
+        for user in self.values.users(secret) {
+            let stale = match user.kind {
+                Kind::IdentityProvider => &mut self.stale.providers,
+                _ => &mut self.stale.accesses,
+            };
+            stale.insert(user.name.clone());
         }
     }
 
@@ -53,8 +65,10 @@ impl Translator {
                 self.retarget(&name, &old.targets, &targets);
             }
             self.access.provider_users.relink(&old.provider, &provider, &name);
+            let needs = object.as_ref().map(|object| policy::needs(&name, object)).unwrap_or_default();
+            self.replace_needs(Kind::AccessPolicy, &name, &old.needs, &needs);
             if object.is_some() {
-                self.access.policies.insert(name.clone(), PolicyState { targets, provider, ..old });
+                self.access.policies.insert(name.clone(), PolicyState { targets, provider, needs, ..old });
             }
             self.stale.accesses.insert(name);
         }
@@ -157,7 +171,7 @@ impl Translator {
                 Some(object) => {
                     let provider = policy::provider_of(&name, object);
                     let provider = provider.and_then(|provider| self.access.providers.get(&provider));
-                    policy::build(&name, object, provider)
+                    policy::build(&name, object, provider, &self.values)
                 }
             };
             if let Some(state) = self.access.policies.get_mut(&name) {

@@ -1,11 +1,12 @@
-//! The values of Secrets that providers name: client secrets, and certificates of authorities. Of a Secret nothing else is kept.
+//! The values of Secrets that providers and policies name: client secrets, and certificates of authorities. Of a Secret nothing else is
+//! kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::identity_provider::SecretKey;
-use crate::objects::NamespacedName;
+use crate::objects::{NamespacedName, ObjectKey};
 use crate::translate::index::refill;
 use crate::translate::names::{is_subdomain, shown};
 use crate::translate::reason;
@@ -27,6 +28,18 @@ impl ValueRef {
         let secret = NamespacedName::new(object.namespace.clone(), written.name.as_str());
         Self { secret, key: written.key.as_str().into() }
     }
+
+    /// What an object of this name refers to, each once; what says nothing refers to nothing.
+    pub(super) fn all<'w>(
+        object: &NamespacedName,
+        written: impl IntoIterator<Item = &'w SecretKey>,
+    ) -> Vec<Self> {
+        let named = written.into_iter().filter(|key| !key.name.is_empty() && !key.key.is_empty());
+        let mut all: Vec<_> = named.map(|key| Self::of(object, key)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
 }
 
 /// Why there is no value.
@@ -46,8 +59,8 @@ pub(in crate::translate) struct Values {
 
 #[derive(Default)]
 struct State {
-    /// By key, the providers that need it.
-    users: BTreeSet<(Box<str>, NamespacedName)>,
+    /// By key, the providers and policies that need it.
+    users: BTreeSet<(Box<str>, ObjectKey)>,
     content: Content,
 }
 
@@ -84,26 +97,23 @@ impl Values {
         keys
     }
 
-    /// The providers that need a value of a Secret.
-    pub(in crate::translate) fn users(
-        &self,
-        secret: &NamespacedName,
-    ) -> impl Iterator<Item = &NamespacedName> {
+    /// The providers and policies that need a value of a Secret.
+    pub(in crate::translate) fn users(&self, secret: &NamespacedName) -> impl Iterator<Item = &ObjectKey> {
         self.states.get(secret).into_iter().flat_map(|state| state.users.iter().map(|(_, user)| user))
     }
 
-    /// Adds a provider that needs a value.
-    pub(super) fn acquire(&mut self, value: &ValueRef, provider: &NamespacedName) -> Need {
+    /// Adds an object that needs a value.
+    pub(super) fn acquire(&mut self, value: &ValueRef, user: &ObjectKey) -> Need {
         let state = self.states.entry(value.secret.clone()).or_default();
         let known = state.users.iter().any(|(key, _)| *key == value.key);
-        state.users.insert((value.key.clone(), provider.clone()));
+        state.users.insert((value.key.clone(), user.clone()));
         if known { Need::Known } else { Need::New }
     }
 
-    /// Takes a provider away; the next `sweep` forgets what nobody needs.
-    pub(super) fn release(&mut self, value: &ValueRef, provider: &NamespacedName) {
+    /// Takes an object away; the next `sweep` forgets what nobody needs.
+    pub(super) fn release(&mut self, value: &ValueRef, user: &ObjectKey) {
         if let Some(state) = self.states.get_mut(&value.secret) {
-            state.users.remove(&(value.key.clone(), provider.clone()));
+            state.users.remove(&(value.key.clone(), user.clone()));
             self.released.insert(value.secret.clone());
         }
     }
