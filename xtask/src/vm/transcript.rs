@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::test::counts::{Counts, Line};
+use crate::test::counts::{Counts, Line, said};
 
 /// What the kernel writes when something is wrong with it (`lib/bug.c`, `kernel/panic.c`, `kernel/hung_task.c` and others).
 const ALARMS: [&str; 10] = [
@@ -99,9 +99,7 @@ fn marker(line: &str) -> Option<(&str, &str)> {
 
 /// `VERIFIED: PROGRAM COUNT`, from the suite that loads every program.
 fn verified(line: &str) -> Option<(&str, u64)> {
-    // The first one stands behind the name of its test.
-    let (_, verified) = line.split_once("VERIFIED: ")?;
-    let (program, count) = verified.split_once(' ')?;
+    let (program, count) = said(line).strip_prefix("VERIFIED: ")?.split_once(' ')?;
     Some((program, count.parse().ok()?))
 }
 
