@@ -18,14 +18,14 @@ use ingress_core::auth::public_paths::is_public;
 use ingress_core::auth::revocation::Revocations;
 use ingress_core::auth::session::{Ended, Session};
 use ingress_core::auth::token::Refused;
-use ingress_core::auth::tokens::{Forwarded, Tokens};
 use ingress_core::http::RequestHead;
 use ingress_core::table::Access;
 
+use super::bearer::KnownToken;
 use super::external::{self, Origin};
 use super::keys::Ring;
 use super::local::{Opened, PolicyState, Who};
-use super::provider::{BearerCheck, BearerError, Believed, ProviderClient, RefreshError};
+use super::provider::{BearerCheck, BearerError, ProviderClient, RefreshError};
 use super::reply::Reply;
 use super::sessions::{self, seal};
 use super::shared::Auth;
@@ -197,7 +197,7 @@ fn by_evidence(worker: &Rc<Worker>, policy: &Rc<PolicyState>, head: &RequestHead
     match bearer_token(policy, head) {
         Token::None => {}
         Token::Repeated => return Verdict::Now(nobody(Nobody::Token(Refused::Malformed)).settled()),
-        Token::One(token) => return by_token(judge(), token),
+        Token::One(token) => return by_token(worker, generation, judge(), token),
     }
     let cookies = head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
     let (opened, broken) = match cookie::find(&policy.cookie, cookies.map(|(_, value)| value)) {
@@ -352,19 +352,29 @@ fn bearer_token<'h>(policy: &PolicyState, head: &RequestHead<'h>) -> Token<'h> {
     }
 }
 
-fn by_token(judge: Judge, token: &str) -> Verdict {
-    let Some(client) = judge.policy.client.as_ref().map(Arc::<ProviderClient>::clone) else {
+fn by_token(worker: &Rc<Worker>, keys: u64, judge: Judge, token: &str) -> Verdict {
+    let policy = &judge.policy;
+    let Some(client) = policy.client.as_ref().map(Arc::<ProviderClient>::clone) else {
         return Verdict::Now(Why::Policy.settled());
     };
-    let access = &judge.policy.access;
+    if let Some(known) = worker.auth.tokens.find(keys, token, policy, judge.now) {
+        return Verdict::Now(judge.believed(&known));
+    }
+    let access = &policy.access;
     match client.bearer(token, &access.audiences, &access.wanted, judge.now) {
-        BearerCheck::Identity(believed) => Verdict::Now(judge.believed(&believed, token)),
+        BearerCheck::Identity(believed) => {
+            let known = Rc::new(KnownToken::new(policy, *believed, token, &judge.ring));
+            worker.auth.tokens.keep(token, &known, policy, judge.now);
+            Verdict::Now(judge.believed(&known))
+        }
         BearerCheck::Refused(refused) => Verdict::Now(nobody(Nobody::Token(refused)).settled()),
         BearerCheck::AskAgain(asking) => {
             let token: Box<str> = token.into();
             Verdict::Wait(Box::pin(async move {
                 match asking.await {
-                    Ok(believed) => judge.believed(&believed, &token),
+                    Ok(believed) => {
+                        judge.believed(&KnownToken::new(&judge.policy, believed, &token, &judge.ring))
+                    }
                     Err(BearerError::Refused(refused)) => nobody(Nobody::Token(refused)).settled(),
                     Err(BearerError::Unavailable(_)) => Why::Provider.settled(),
                 }
@@ -375,18 +385,15 @@ fn by_token(judge: Judge, token: &str) -> Verdict {
 
 impl Judge {
     /// Decides by a token that is believed.
-    fn believed(&self, believed: &Believed, token: &str) -> Settled {
-        let policy = &self.policy.access.policy;
-        let forwards = policy.forwarded != Forwarded::default();
-        let tokens = if forwards { Tokens::of_bearer(token) } else { Tokens::default() };
-        let who = Rc::new(Who::new(policy, &believed.identity, &tokens, &self.ring));
-        let evidence = Evidence { session: Shown::Nothing, bearer: Bearer::Identity(&believed.identity) };
+    fn believed(&self, known: &KnownToken) -> Settled {
+        let (policy, identity) = (&self.policy.access.policy, &known.believed.identity);
+        let evidence = Evidence { session: Shown::Nothing, bearer: Bearer::Identity(identity) };
         match decide(policy, &self.auth.sessions.revocations.current(), "", evidence, self.now) {
             Decision::Allow { .. } => {
-                let lasting = Some(Lasting::Token(believed.until));
-                Settled::Pass(Grant { who: Some(who), lasting, ..Grant::default() })
+                let (who, lasting) = (Rc::clone(&known.who), Lasting::Token(known.believed.until));
+                Settled::Pass(Grant { who: Some(who), lasting: Some(lasting), ..Grant::default() })
             }
-            Decision::Forbidden => forbidden(&who, Vec::new()),
+            Decision::Forbidden => forbidden(&known.who, Vec::new()),
             Decision::Unauthenticated(why) => nobody(why).settled(),
             _ => Why::Provider.settled(),
         }

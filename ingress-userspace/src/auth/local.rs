@@ -2,7 +2,6 @@
 //! decides: revocations and time are looked at for every request.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,14 +12,10 @@ use ingress_core::auth::session::{Binding, Session};
 use ingress_core::auth::tokens::Tokens;
 use ingress_core::table::{Access, AccessId, RoutingTable};
 
+use super::bearer::BearerTokens;
 use super::keys::Ring;
 use super::provider::{ProviderClient, Providers};
-
-/// The most sessions that are kept open per generation; there are two.
-const MAX_SESSIONS: usize = 2048;
-
-/// The most bytes of cookies that are kept per generation.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+use super::recent::Recent;
 
 /// A policy as one worker uses it.
 pub(crate) struct PolicyState {
@@ -113,13 +108,11 @@ struct Kept {
     opened: Rc<Opened>,
 }
 
-/// Opened sessions by the text of their cookies: two generations, of which the older one is forgotten when the younger is full.
+/// Opened sessions by the text of their cookies.
 #[derive(Default)]
 struct Sessions {
     keys: u64,
-    bytes: usize,
-    young: HashMap<Box<str>, Kept, foldhash::fast::RandomState>,
-    old: HashMap<Box<str>, Kept, foldhash::fast::RandomState>,
+    recent: Recent<Kept>,
 }
 
 impl Sessions {
@@ -127,23 +120,8 @@ impl Sessions {
         if self.keys != keys {
             *self = Self { keys, ..Self::default() };
         }
-        let fits = |kept: &&Kept| Arc::ptr_eq(&kept.access, access) && *kept.host == *host;
-        if let Some(kept) = self.young.get(sealed).filter(fits) {
-            return Some(Rc::clone(&kept.opened));
-        }
-        let (sealed, kept) = self.old.remove_entry(sealed).filter(|(_, kept)| fits(&kept))?;
-        let opened = Rc::clone(&kept.opened);
-        self.keep(sealed, kept);
-        Some(opened)
-    }
-
-    fn keep(&mut self, sealed: Box<str>, kept: Kept) {
-        if self.young.len() >= MAX_SESSIONS || self.bytes + sealed.len() > MAX_BYTES {
-            self.old = std::mem::take(&mut self.young);
-            self.bytes = 0;
-        }
-        self.bytes += sealed.len();
-        self.young.insert(sealed, kept);
+        let fits = |kept: &Kept| Arc::ptr_eq(&kept.access, access) && *kept.host == *host;
+        self.recent.find(sealed, fits).map(|kept| Rc::clone(&kept.opened))
     }
 }
 
@@ -152,6 +130,8 @@ impl Sessions {
 pub(crate) struct WorkerAuth {
     policies: RefCell<Vec<Option<Rc<PolicyState>>>>,
     sessions: RefCell<Sessions>,
+    /// Bearer tokens that were found right.
+    pub(crate) tokens: BearerTokens,
 }
 
 impl WorkerAuth {
@@ -210,7 +190,7 @@ impl WorkerAuth {
         let who = Rc::new(Who::new(&access.policy, &session.identity, &session.tokens, ring));
         let opened = Rc::new(Opened { session, who });
         let kept = Kept { access: Arc::clone(access), host: host.into(), opened: Rc::clone(&opened) };
-        self.sessions.borrow_mut().keep(sealed.into(), kept);
+        self.sessions.borrow_mut().recent.keep(sealed.into(), kept);
         Some(opened)
     }
 }

@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod authenticator;
+pub(crate) mod bearer;
 pub mod client;
 pub(crate) mod counters;
 pub mod endpoints;
@@ -19,6 +20,7 @@ pub(crate) mod local;
 mod logout_tokens;
 mod pages;
 pub mod provider;
+mod recent;
 pub(crate) mod refusal;
 pub(crate) mod reply;
 pub mod revocations;

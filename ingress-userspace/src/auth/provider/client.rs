@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ingress_core::auth::claims::ClaimName;
@@ -12,6 +12,7 @@ use ingress_core::auth::token;
 use ingress_core::table::Provider;
 
 use super::github::GitHub;
+use super::jwks::KeySet;
 use super::oidc::Oidc;
 use super::tokens::AtOnce;
 use super::{BearerError, LogoutError, ProviderError, RefreshError, SignInError};
@@ -63,6 +64,8 @@ pub struct Believed {
     pub identity: Identity,
     /// Until when it counts, in Unix seconds: `exp`, and what clocks differ by.
     pub until: i64,
+    /// The keys that it was found right by; none if they were asked for because of it.
+    pub(super) keys: Weak<KeySet>,
 }
 
 /// What sign-out at the provider is told about whose session ends.
@@ -162,13 +165,27 @@ impl ProviderClient {
             AtOnce::Ask => self.ask_about(oidc, token, audiences, wanted, now),
             AtOnce::Believed(believed) => {
                 if stale {
-                    // Nobody waits for it: the keys that are known count meanwhile.
-                    drop(self.runtime.run(Arc::clone(oidc).freshen()));
+                    self.freshen(oidc);
                 }
                 BearerCheck::Identity(believed)
             }
             AtOnce::Refused(refused) => BearerCheck::Refused(refused),
         }
+    }
+
+    /// Whether a token that was found right before is right still, but for the time: the keys of the provider are the same, and count.
+    pub fn stands(&self, token: &Believed) -> bool {
+        let Kind::Oidc(oidc) = &self.kind else { return false };
+        let (stands, stale) = oidc.stands(token);
+        if stands && stale {
+            self.freshen(oidc);
+        }
+        stands
+    }
+
+    /// Asks for what is old. Nobody waits for it: what is known counts meanwhile.
+    fn freshen(&self, oidc: &Arc<Oidc>) {
+        drop(self.runtime.run(Arc::clone(oidc).freshen()));
     }
 
     fn ask_about(

@@ -52,8 +52,8 @@ pub(super) struct Issuer {
 
 /// What a signature is worth by the keys that are known.
 pub(super) enum Signature {
-    /// It is right.
-    Right,
+    /// It is right, by these keys.
+    Right(Arc<KeySet>),
     /// The token is refused.
     Refused(Refused),
     /// No key is known that could tell, and the provider may be asked.
@@ -93,11 +93,16 @@ impl Issuer {
         self.metadata.peek().map(|(metadata, _)| metadata)
     }
 
+    /// What is known of the keys without asking, and whether they should be asked for again.
+    pub(super) fn known_keys(&self) -> Option<(Arc<KeySet>, bool)> {
+        self.keys.peek()
+    }
+
     /// Checks a signature without asking anybody. The flag says that the keys should be asked for again, although they count.
     pub(super) fn check_signature(&self, token: &Unverified<'_>) -> (Signature, bool) {
         let Some((keys, stale)) = self.keys.peek() else { return (Signature::Unknown, true) };
         let signature = match keys.verify(token) {
-            Ok(()) => Signature::Right,
+            Ok(()) => Signature::Right(keys),
             Err(Refused::Key) if self.keys.may_renew(UNKNOWN_KEY_PAUSE) => Signature::Unknown,
             Err(refused) => Signature::Refused(refused),
         };

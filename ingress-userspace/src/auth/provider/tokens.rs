@@ -1,6 +1,6 @@
 //! Which tokens are believed: ID tokens, bearer tokens, logout tokens.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ingress_core::auth::claims::ClaimName;
 use ingress_core::auth::token::{Demands, Logout, MAX_ID_TOKEN, Refused, Unverified, seconds};
@@ -79,8 +79,10 @@ impl Oidc {
         let at_once = match signature {
             Signature::Unknown => AtOnce::Ask,
             Signature::Refused(refused) => AtOnce::Refused(refused),
-            Signature::Right => match self.believe(&metadata, &unverified, audiences, wanted, now) {
-                Ok(believed) => AtOnce::Believed(Box::new(believed)),
+            Signature::Right(keys) => match self.believe(&metadata, &unverified, audiences, wanted, now) {
+                Ok(believed) => {
+                    AtOnce::Believed(Box::new(Believed { keys: Arc::downgrade(&keys), ..believed }))
+                }
                 Err(refused) => AtOnce::Refused(refused),
             },
         };
@@ -99,6 +101,14 @@ impl Oidc {
         let metadata = self.metadata().await?;
         self.issuer.verify(&metadata, &unverified, From::Anybody).await??;
         Ok(self.believe(&metadata, &unverified, audiences, wanted, now)?)
+    }
+
+    /// Whether what a token was found right by is still what is known, and whether it should be asked for again.
+    pub(super) fn stands(&self, token: &Believed) -> (bool, bool) {
+        let (Some(_), Some((keys, stale))) = (self.issuer.known_metadata(), self.issuer.known_keys()) else {
+            return (false, true);
+        };
+        (std::ptr::eq(token.keys.as_ptr(), Arc::as_ptr(&keys)), stale)
     }
 
     /// Asks for keys that are old.
@@ -124,7 +134,8 @@ impl Oidc {
             _ => Refused::Issuer,
         })?;
         let expires = seconds(&claims, "exp").ok_or(Refused::Expired)?;
-        Ok(Believed { identity, until: expires.saturating_add(self.provider.spec.clock_skew()) })
+        let until = expires.saturating_add(self.provider.spec.clock_skew());
+        Ok(Believed { identity, until, keys: Weak::new() })
     }
 
     /// Judges a logout token (OpenID Connect Back-Channel Logout section 2.6).

@@ -208,3 +208,35 @@ fn a_refusal_counts_for_thirty_seconds_and_a_failure_for_one() {
     provider.pass(MOMENT);
     assert!(provider.refresh("first").is_ok());
 }
+
+#[test]
+fn a_token_that_was_found_right_stands_as_long_as_the_keys_do() {
+    let provider = provider();
+    let token = provider.sign(&claims());
+    let audiences = ["api".into()];
+    let check = || match provider.client.bearer(&token, &audiences, &[], NOW) {
+        BearerCheck::Identity(believed) => *believed,
+        BearerCheck::AskAgain(asking) => block_on(asking).ok().unwrap(),
+        BearerCheck::Refused(refused) => panic!("{refused}"),
+    };
+    assert!(!provider.client.stands(&check()), "keys that were asked for because of it are looked at again");
+    let checked = check();
+    assert_eq!(checked.until, NOW + 1_000_060);
+    provider.pass(almost(FRESH));
+    assert!(provider.client.stands(&checked));
+    provider.settle();
+    assert_eq!(provider.asked("/keys"), 1);
+    // Old keys are asked for again, also if every token is known.
+    provider.pass(MOMENT);
+    assert!(provider.client.stands(&checked));
+    provider.settle();
+    assert_eq!(provider.asked("/keys"), 2);
+    assert!(!provider.client.stands(&checked), "these are others, even if they say the same");
+    let checked = check();
+    assert!(provider.client.stands(&checked));
+    provider.answer(KEYS, 500, json!({}));
+    provider.pass(almost(DAY));
+    assert!(provider.client.stands(&checked));
+    provider.pass(MOMENT);
+    assert!(!provider.client.stands(&checked));
+}
