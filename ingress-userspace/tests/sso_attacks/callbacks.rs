@@ -21,9 +21,7 @@ impl Attempt {
     /// Somebody new, who wants to see a page of the host.
     #[track_caller]
     pub(crate) fn begin(rig: &Rig, host: &'static str) -> Self {
-        let mut visitor = rig.site.visitor(&[]);
-        let begun = begin(&mut visitor, host);
-        Self { visitor, ..begun }
+        begin_at(&mut rig.site.visitor(&[]), host, "/deep?link=1")
     }
 
     /// The value of a parameter.
@@ -79,11 +77,11 @@ impl Attempt {
     }
 }
 
-/// Goes to the host, to the provider, and back as far as the callback's URL.
+/// Goes to a page of the host, to the provider, and back as far as the callback's URL.
 #[track_caller]
-pub(crate) fn begin(visitor: &mut Visitor, host: &'static str) -> Attempt {
+pub(crate) fn begin_at(visitor: &mut Visitor, host: &'static str, target: &str) -> Attempt {
     const PAGE: &str = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
-    let mut url = Url::new(&format!("https://{host}/deep?link=1"), None);
+    let mut url = Url::new(&format!("https://{host}{target}"), None);
     for _ in 0..6 {
         let response = visitor.request("GET", &url, PAGE, "");
         let next = super::support::visitor::next_url(&response);

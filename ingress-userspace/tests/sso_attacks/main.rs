@@ -4,6 +4,9 @@
 mod broken;
 mod callbacks;
 mod case;
+mod key_sets;
+mod known_tokens;
+mod mixups;
 mod races;
 mod requests;
 mod returns;
@@ -12,11 +15,15 @@ mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod upgrades;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
 use callbacks::Attempt;
 use case::Case;
+use mixups::Two;
 use rig::Rig;
 use sessions::{Loot, line, session, sign_in};
 use support::authority::Authority;
@@ -48,10 +55,14 @@ fn run(rig: &mut Rig, cases: &[Case]) {
     }
 }
 
-/// Shown with `--nocapture`.
+/// What was refused by all tests so far.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Shown with `--nocapture`; the largest number in brackets is that of the whole run.
 #[expect(clippy::print_stdout, reason = "it is what the suite has to say")]
 fn tell(count: usize, what: &str) {
-    println!("{count:4} refused: {what}");
+    let all = REFUSED.fetch_add(count, Ordering::Relaxed) + count;
+    println!("{count:4} refused: {what} ({all} in all)");
 }
 
 #[test]
@@ -159,6 +170,7 @@ fn an_answer_is_good_once() {
         !answer.is_err_and(|what| what.contains("somebody is signed in")),
         "with the cookies of afterwards"
     );
+    tell(2, "replay");
 }
 
 #[test]
@@ -175,6 +187,7 @@ fn a_session_that_somebody_else_has_set_does_not_become_the_victims() {
     assert!(page.response.text().contains("X-Auth-Request-User: victim"), "{}", page.response.text());
     assert_ne!(session(&victim, APP), session(&attacker, APP));
     assert_eq!(attacker.fetch(&format!("https://{APP}/mine")).status(), 403, "the attacker is who he was");
+    tell(1, "session fixation");
 }
 
 #[test]
@@ -206,6 +219,7 @@ fn nobody_is_signed_out_by_another_site() {
         assert_eq!(visitor.request(method, &url, "", "").all("set-cookie").len(), 0, "{method} {path}");
     }
     assert_eq!(visitor.fetch(&format!("https://{APP}/")).status(), 200);
+    tell(12, "sign-out CSRF");
 }
 
 #[test]
@@ -237,6 +251,7 @@ fn the_redirect_uri_is_not_for_a_client_to_choose() {
             "{fields}"
         );
     }
+    tell(7, "redirect URI");
 }
 
 #[test]
@@ -280,6 +295,53 @@ fn no_bearer_token_is_believed_that_is_not_the_providers_for_us() {
     run(&mut both.rig, &by_key.collect::<Vec<_>>());
 }
 
+#[test]
+fn what_one_provider_says_counts_nothing_where_another_was_asked() {
+    let mut both = both();
+    let other = ScriptedProvider::start(&both.ca);
+    let mut two = Two { rig: &mut both.rig, corp: &both.provider, other: &other };
+    mixups::prepare(&two);
+    for (class, count) in mixups::run(&mut two) {
+        tell(count, class);
+    }
+}
+
+#[test]
+fn a_key_that_is_not_meant_verifies_nothing() {
+    let mut both = both();
+    for (class, count) in key_sets::run(&mut both.rig, &both.ca) {
+        tell(count, class);
+    }
+}
+
+#[test]
+fn keys_are_not_where_a_token_says() {
+    let mut both = both();
+    let good = format!("Authorization: Bearer {}\r\n", both.provider.access_token("api", |_| {}));
+    assert_eq!(both.rig.site.client(APP).request(case::get("/", &good)).status(), 200);
+    both.rig.site.forwarded();
+    tell(key_sets::elsewhere(&mut both.rig, &both.ca, &both.provider), "keys that a token names");
+}
+
+#[test]
+fn no_sign_in_goes_without_its_challenge() {
+    let mut both = both();
+    tell(key_sets::downgrades(&mut both.rig, &both.ca), "PKCE downgrade");
+}
+
+#[test]
+fn a_connection_that_was_to_be_upgraded_is_no_way_in() {
+    for (class, count) in upgrades::run(&mut alone()) {
+        tell(count, class);
+    }
+}
+
+#[test]
+fn a_token_that_was_good_is_not_good_for_ever_nor_everywhere() {
+    let mut both = both();
+    tell(known_tokens::run(&mut both.rig, &both.ca, &both.provider), "tokens that were good");
+}
+
 /// A good token where none belongs.
 fn tokens_in_odd_places() -> Vec<Case> {
     const CLASS: &str = "good tokens in odd places";
@@ -304,6 +366,10 @@ fn tokens_in_odd_places() -> Vec<Case> {
         ],
     );
     cases.push(Case::refused(CLASS, "in the query", case::get("/admin?access_token=TOKEN", ""), 401));
+    for name in ["Access_Token", "bearer", "token", "id_token", "authorization"] {
+        let target = format!("/admin?{name}=TOKEN");
+        cases.push(Case::refused(CLASS, format!("in the query as {name}"), case::get(&target, ""), 401));
+    }
     cases.push(Case::refused(CLASS, "in the path", case::get("/admin;access_token=TOKEN", ""), 401));
     let admin = "GET /admin HTTP/1.1\r\nHost: admin.test\r\nAuthorization: Bearer TOKEN\r\n\r\n";
     cases.push(Case::refused(CLASS, "of somebody who is not allowed", admin, 403).server_name(ADMIN));

@@ -226,7 +226,7 @@ pub(super) fn by_the_public_key(provider: &ScriptedProvider) -> Vec<(&'static st
     forms.map(|(form, secret)| (form, provider.access_token("api", |token| mac(token, &secret)))).into()
 }
 
-fn mac(token: &mut Token, secret: &[u8]) {
+pub(super) fn mac(token: &mut Token, secret: &[u8]) {
     token.header["alg"] = json!("HS256");
     let signed = format!("{}.{}", part(&token.header), part(&token.claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
@@ -238,7 +238,7 @@ fn replace_signature(token: &mut Token, signature: &str) {
 }
 
 /// Signs by a key that nobody knows, whose public part may be put into the header.
-fn forge(token: &mut Token, change: impl FnOnce(&mut Value, Value)) {
+pub(super) fn forge(token: &mut Token, change: impl FnOnce(&mut Value, Value)) {
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let point = key.public_key().as_ref();
     let coordinate = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);

@@ -370,7 +370,8 @@ fn authorize(script: &mut Script, url: &Url, issuer: &str) -> Vec<u8> {
     if !is("client_id", CLIENT) || !is("response_type", "code") || !is("code_challenge_method", "S256") {
         return answer(400, &[], "invalid_request");
     }
-    let code = script.next("code");
+    // What one provider gives out, no other does.
+    let code = format!("{}-at-{}", script.next("code"), issuer.rsplit(':').next().unwrap_or_default());
     let state = asked.get("state").cloned().unwrap_or_default();
     script.codes.insert(code.clone(), asked);
     let mut parameters: BTreeMap<String, String> =
