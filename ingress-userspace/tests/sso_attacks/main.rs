@@ -58,18 +58,38 @@ fn run(rig: &mut Rig, cases: &[Case]) {
 /// What was refused by all tests so far.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
-/// Shown with `--nocapture`; the largest number in brackets is that of the whole run.
-#[expect(clippy::print_stdout, reason = "it is what the suite has to say")]
+/// The largest number in brackets is that of the whole run.
 fn tell(count: usize, what: &str) {
     let all = REFUSED.fetch_add(count, Ordering::Relaxed) + count;
-    println!("{count:4} refused: {what} ({all} in all)");
+    say(&format!("{count:4} refused: {what} ({all} in all)"));
+}
+
+/// Shown with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "it is what the suite has to say")]
+fn say(what: &str) {
+    println!("{what}");
 }
 
 #[test]
 fn nobody_comes_in_by_the_shape_of_a_request() {
     let cases = requests::cases();
     assert!(cases.len() >= 200, "{} cases", cases.len());
-    run(&mut alone(), &cases);
+    let mut rig = alone();
+    run(&mut rig, &cases);
+    assert_spliced(&rig);
+}
+
+/// Where the kernel can, it has moved the long body that a request came behind; what rustls had opened by then was copied.
+#[track_caller]
+fn assert_spliced(rig: &Rig) {
+    let penstock = &rig.site.penstock;
+    let proven =
+        |name| penstock.metric("penstock_kernel_acceleration", &[("name", name), ("state", "proven")]) > 0.5;
+    let spliced = || penstock.metric("penstock_relay_bytes_total", &[("rung", "splice")]);
+    if proven("ktls") && proven("splice") {
+        penstock.eventually("a body was spliced", |_| spliced() >= 100_000.0);
+        say(&format!("{} bytes of bodies were spliced", spliced()));
+    }
 }
 
 #[test]

@@ -150,9 +150,28 @@ pub(crate) fn hosts() -> impl Iterator<Item = &'static str> {
     [APP, ADMIN, MIXED, OPEN].into_iter().chain(SHARED).chain(BROKEN)
 }
 
+/// Bytes in which one that is lost, doubled or moved shows: every page has its number in front. An emulated processor makes them fast.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let page: Vec<u8> =
+        (0..PAGE as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let mut bytes = Vec::with_capacity(length + PAGE);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&page[8..]);
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// What a target that ends with `/flood/SIZE` asks for.
+fn flood(target: &str) -> Option<Vec<u8>> {
+    target.rsplit_once("/flood/")?.1.parse().ok().map(pattern)
+}
+
 /// A backend that answers with the request that it got, as a page or as what it is, and speaks WebSocket as far as the handshake; what
 /// comes then is recorded. `/events` is a stream of events that does not end, and whatever ends in `/page` is a page for those who wanted a
-/// WebSocket as well.
+/// WebSocket as well. For a target that ends with `/flood/SIZE` it sends so many bytes instead, or after the handshake.
 fn echo() -> RawBackend {
     RawBackend::scripted(|request, _| {
         if request.target() == "/events" {
@@ -166,10 +185,15 @@ fn echo() -> RawBackend {
                 &SHA1_FOR_LEGACY_USE_ONLY,
                 format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
             ));
-            return vec![Step::text(&format!(
+            let switching = Step::text(&format!(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            ))];
+            ));
+            return std::iter::once(switching).chain(flood(request.target()).map(Step::Send)).collect();
+        }
+        if let Some(body) = flood(request.target()) {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            return vec![Step::Send([head.as_bytes(), &body].concat())];
         }
         let head = String::from_utf8_lossy(&request.raw);
         let head = head.split("\r\n\r\n").next().unwrap_or_default();

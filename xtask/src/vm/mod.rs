@@ -82,7 +82,7 @@ impl Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 14] = [
+const SUITES: [&str; 15] = [
     "verifier",
     "doctor",
     "ebpf",
@@ -95,6 +95,7 @@ const SUITES: [&str; 14] = [
     "h1_upgrade",
     "h1_spliced",
     "serving",
+    "sso_rungs",
     "rungs_end_to_end",
     "soak",
 ];
