@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cookies, Authorization ─► evidence ─► core::auth::decision ─┬─► pass, with identity fields (and a cookie)
+//!                                                             ├─► pass, while the identity is renewed for the answer's cookie
 //!                                                             ├─► refuse
 //!                                                             └─► wait: renewal, unknown key, external service ─► pass | refuse
 //! ```
@@ -31,7 +32,7 @@ use super::sessions::{self, seal};
 use super::shared::Auth;
 use crate::worker::Worker;
 
-/// How long a request waits for a renewal that it could do without: inside the leeway, the old identity counts.
+/// How long an answer is held back for the cookie of a renewal that its request did without: inside the leeway, the old identity counts.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is decided about a request.
@@ -50,13 +51,18 @@ pub(crate) enum Settled {
     Refuse(Box<Refusal>),
 }
 
+/// A renewal that goes on while a request is with its backend: values of `Set-Cookie` for the response.
+pub(crate) type Renewing = Pin<Box<dyn Future<Output = Vec<String>>>>;
+
 /// What a request that passes carries.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Grant {
     /// What the backend and the log learn.
     pub(crate) who: Option<Rc<Who>>,
     /// Values of `Set-Cookie` for the response.
     pub(crate) cookies: Vec<String>,
+    /// What is still to come of them. It is in bounded time, and begins when it is polled.
+    pub(crate) renewing: Option<Renewing>,
     /// By what session or token: it may end while the request goes on.
     pub(crate) lasting: Option<Lasting>,
 }
@@ -65,15 +71,20 @@ impl Grant {
     /// By a session.
     fn by(opened: Rc<Opened>, access: &Arc<Access>, cookies: Vec<String>) -> Self {
         let who = Some(Rc::clone(&opened.who));
-        Self { who, cookies, lasting: Some(Lasting::Session(opened, Arc::clone(access))) }
+        let lasting = Some(Lasting::Session(opened, Arc::clone(access)));
+        Self { who, cookies, lasting, ..Self::default() }
     }
 
     /// Whole lines for the head of the response. One with a session of somebody's must not be kept for others by a cache in front of us
     /// that looks at nothing but what the backend says.
     pub(crate) fn lines(&self) -> String {
         let own = if self.cookies.is_empty() { "" } else { "Cache-Control: private\r\n" };
-        let cookies = self.cookies.iter().flat_map(|value| ["Set-Cookie: ", value, "\r\n"]);
-        cookies.chain([own]).collect()
+        self.cookie_lines() + own
+    }
+
+    /// The same for an answer of our own, which no cache keeps.
+    pub(crate) fn cookie_lines(&self) -> String {
+        self.cookies.iter().flat_map(|value| ["Set-Cookie: ", value, "\r\n"]).collect()
     }
 }
 
@@ -241,9 +252,11 @@ fn by_session(judge: Judge, decision: Decision<'_>, opened: Option<&Rc<Opened>>)
             Verdict::Now(judge.pass(opened, cookies))
         }
         (Decision::Allow { refresh: true, .. }, Some(opened)) => {
-            Verdict::Wait(Box::pin(judge.renew(opened, true)))
+            let mut grant = Grant::by(Rc::clone(&opened), &judge.policy.access, Vec::new());
+            grant.renewing = Some(Box::pin(judge.renew_beside(opened)));
+            Verdict::Now(Settled::Pass(grant))
         }
-        (Decision::Refresh, Some(opened)) => Verdict::Wait(Box::pin(judge.renew(opened, false))),
+        (Decision::Refresh, Some(opened)) => Verdict::Wait(Box::pin(judge.renew(opened))),
         (Decision::Forbidden, Some(opened)) => Verdict::Now(forbidden(&opened.who, Vec::new())),
         (Decision::Unauthenticated(why), _) => Verdict::Now(nobody(why).settled()),
         _ => Verdict::Now(Why::Policy.settled()),
@@ -271,29 +284,40 @@ impl Judge {
         seal(&self.ring, &self.policy, &self.host, session, self.now).ok()
     }
 
-    /// Renews the identity, and decides by the new one. `without`: the old one counts if the provider cannot be asked.
-    async fn renew(self, opened: Rc<Opened>, without: bool) -> Settled {
-        let (access, session) = (&self.policy.access, &opened.session);
+    /// The session with a renewed identity.
+    async fn renewed(&self, session: &Session) -> Result<Session, RefreshError> {
+        let access = &self.policy.access;
         let (Some(client), Some(refresh)) = (&self.policy.client, &session.refresh) else {
-            return Why::Policy.settled();
+            return Err(RefreshError::Refused("there is nothing to renew it with"));
         };
-        let renewing = client.refresh(&refresh.token, &session.identity.subject, &access.wanted, self.now);
-        let renewed =
-            if without { tokio::time::timeout(PATIENCE, renewing).await.ok() } else { Some(renewing.await) };
-        match renewed {
-            Some(Ok(signed_in)) => self.after(sessions::renewed(session, signed_in, access, self.now)),
-            Some(Err(RefreshError::Refused(_))) => {
-                self.auth.counters.refreshed("refused");
-                if without {
-                    // Another replica may have used the token a moment ago, and the browser get its cookie from there.
-                    return self.pass(Rc::clone(&opened), Vec::new());
-                }
-                self.over(Nobody::Revoked, &opened.who)
-            }
-            Some(Err(RefreshError::Unavailable(_))) | None => {
-                self.auth.counters.refreshed("unavailable");
-                if without { self.pass(Rc::clone(&opened), Vec::new()) } else { Why::Provider.settled() }
-            }
+        let subject = &session.identity.subject;
+        let renewed = client.refresh(&refresh.token, subject, &access.wanted, self.now).await;
+        if let Err(error) = &renewed {
+            self.auth.counters.refreshed(match error {
+                RefreshError::Refused(_) => "refused",
+                RefreshError::Unavailable(_) => "unavailable",
+            });
+        }
+        Ok(sessions::renewed(session, renewed?, access, self.now))
+    }
+
+    /// The cookies of the session with a renewed identity, if that comes in time. Another replica may have renewed it a moment ago, and the
+    /// browser get its cookie from there: a refusal changes nothing here, and neither does a provider that does not answer.
+    async fn renew_beside(self, opened: Rc<Opened>) -> Vec<String> {
+        let Ok(renewed) = tokio::time::timeout(PATIENCE, self.renewed(&opened.session)).await else {
+            self.auth.counters.refreshed("unavailable");
+            return Vec::new();
+        };
+        let cookies = renewed.ok().and_then(|session| self.seal(&session));
+        cookies.inspect(|_| self.auth.counters.refreshed("renewed")).unwrap_or_default()
+    }
+
+    /// Renews the identity, and decides by the new one: the old one counts no more.
+    async fn renew(self, opened: Rc<Opened>) -> Settled {
+        match self.renewed(&opened.session).await {
+            Ok(session) => self.after(session),
+            Err(RefreshError::Refused(_)) => self.over(Nobody::Revoked, &opened.who),
+            Err(RefreshError::Unavailable(_)) => Why::Provider.settled(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Sessions through the binary: how they begin, go on, and end.
 
+mod edges;
+mod renewals;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
@@ -12,7 +14,6 @@ use support::client::{Client, End};
 use support::github::{self, GitHub};
 use support::manifests::Ingress;
 use support::message::Message;
-use support::process::Penstock;
 use support::script::Step;
 use support::scripted_provider::ScriptedProvider;
 use support::sso::{APP, ProviderOptions, SHARED, SsoSite, put, put_keys};
@@ -213,54 +214,6 @@ fn many_groups_are_split_over_cookies_and_too_many_are_told() {
     let page = stage.goto("/");
     assert_eq!(page.response.status(), 400, "{:#?}", page.way);
     assert!(page.response.text().contains("more groups than a browser can keep"));
-}
-
-#[test]
-fn an_identity_is_renewed_once_for_all_who_ask() {
-    let mut stage = Stage::new();
-    {
-        let mut script = stage.provider.script();
-        (script.expires_in, script.refresh_tokens) = (1, true);
-    }
-    assert_eq!(stage.goto("/").response.status(), 200);
-    stage.site.penstock.eventually("the identity is renewed", |_| {
-        stage.visitor.fetch(&format!("https://{APP}/data")).status() == 200
-            && stage.provider.count("refresh") > 0
-    });
-    // Whoever the provider says it is now.
-    stage.provider.script().id_token = Some(Box::new(|token| token.claims["groups"] = json!(["guests"])));
-    stage.site.penstock.eventually("the new groups count", |_| {
-        stage.visitor.fetch(&format!("https://{APP}/data")).status() == 403
-    });
-    assert!(stage.site.penstock.metric("penstock_session_refreshes_total", &[("outcome", "renewed")]) >= 2.0);
-}
-
-#[test]
-fn a_replica_that_comes_too_late_for_a_renewal_goes_by_the_old_session() {
-    let mut stage = Stage::new();
-    {
-        let mut script = stage.provider.script();
-        (script.expires_in, script.refresh_tokens) = (1, true);
-    }
-    assert_eq!(stage.goto("/").response.status(), 200);
-    // On a slow machine, the identity was renewed already: what counts is that it is once more.
-    let (before, renewals) = (stage.visitor.clone(), stage.provider.count("refresh"));
-    stage.site.penstock.eventually("the identity is renewed", |_| {
-        stage.visitor.fetch(&format!("https://{APP}/data")).status() == 200
-            && stage.provider.count("refresh") > renewals
-    });
-    // The same objects, the same keys: another replica, to which a request comes with the cookie from before.
-    let other = Penstock::start(&stage.site.manifests);
-    let mut late = stage.site.visitor_of(&other);
-    late.cookies = before.cookies;
-    let cookie = late.cookie(APP, "__Host-penstock-session").cloned();
-    assert_eq!(late.fetch(&format!("https://{APP}/data")).status(), 200);
-    assert_eq!(
-        late.cookie(APP, "__Host-penstock-session").cloned(),
-        cookie,
-        "the newer one must not be lost"
-    );
-    assert!(other.metric("penstock_session_refreshes_total", &[("outcome", "refused")]) > 0.5);
 }
 
 #[test]

@@ -171,13 +171,17 @@ fn flood(target: &str) -> Option<Vec<u8>> {
 
 /// A backend that answers with the request that it got, as a page or as what it is, and speaks WebSocket as far as the handshake; what
 /// comes then is recorded. `/events` is a stream of events that does not end, and whatever ends in `/page` is a page for those who wanted a
-/// WebSocket as well. For a target that ends with `/flood/SIZE` it sends so many bytes instead, or after the handshake.
+/// WebSocket as well. For a target that ends with `/flood/SIZE` it sends so many bytes instead, or after the handshake. `/closed` is not
+/// answered at all.
 fn echo() -> RawBackend {
     RawBackend::scripted(|request, _| {
         if request.target() == "/events" {
             let head =
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
             return vec![Step::text(&format!("{head}9\r\ndata: 1\n\n\r\n")), Step::Hold];
+        }
+        if request.target() == "/closed" {
+            return vec![Step::Close];
         }
         let switches = !request.target().ends_with("/page");
         if let Some(key) = request.all("sec-websocket-key").first().filter(|_| switches) {

@@ -90,6 +90,18 @@ impl RoutingTable {
         ids.into_iter().map(|id| self.access(id)).collect()
     }
 
+    /// Whether a path of a host is one at which Penstock answers itself: it lies below the prefix of a class by which a policy guards
+    /// something on the host. Returns that class, whatever rule the path has: sign-ins for one path of a host lead there from all others.
+    pub fn reserved(&self, host: &str, path: &str) -> Option<ClassId> {
+        let below = |id: ClassId| path.starts_with(&*self.settings(id).single_sign_on.path_prefix);
+        // Most paths lie below no prefix at all, which is told without a look at the host.
+        if !self.classes().any(|(id, _)| below(id)) {
+            return None;
+        }
+        let guarded = self.entries(host).filter(|entry| entry.rule.access.is_some());
+        guarded.map(|entry| entry.rule.class).find(|class| below(*class))
+    }
+
     /// Fields that are removed from what clients send, on every route.
     pub fn protected(&self) -> &Protected {
         &self.access.protected

@@ -70,11 +70,6 @@ struct Visit {
     now: i64,
 }
 
-/// Whether a path is reserved on a host: there is a policy on it, and the path lies below the prefix.
-pub(crate) fn is_reserved(table: &RoutingTable, host: &str, path: &str, prefix: &str) -> bool {
-    path.starts_with(prefix) && !table.accesses_of(host).is_empty()
-}
-
 /// Serves a request below the prefix.
 pub(crate) fn serve(
     worker: &Rc<Worker>,

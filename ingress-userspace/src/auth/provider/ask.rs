@@ -1,13 +1,14 @@
-//! Reads from a provider, and from services that belong to it.
+//! Asks a provider, and services that belong to it.
 
 use hyper::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::http::{Request, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::ProviderError;
 use crate::auth::client::{HttpClient, HttpRequest, HttpResponse};
 
-/// Something to be read.
+/// Something to be asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     /// What it is, for errors.
@@ -25,16 +26,39 @@ pub(super) struct Answer(HttpResponse);
 
 /// Reads, and is content with 200 only.
 pub(super) async fn get(http: &dyn HttpClient, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
-    let answer = get_any(http, ask).await?;
+    good(ask, get_any(http, ask).await?)
+}
+
+/// Reads, whatever the status is.
+pub(super) async fn get_any(http: &dyn HttpClient, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
+    send(http, ask, Request::get(ask.url), Vec::new()).await
+}
+
+/// Sends a form, and is content with 200 only.
+pub(super) async fn post<'f>(
+    http: &dyn HttpClient,
+    ask: &Ask<'_>,
+    form: impl Iterator<Item = (&'f str, &'f str)>,
+) -> Result<Answer, ProviderError> {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = Request::post(ask.url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    good(ask, send(http, ask, request, body.into_bytes()).await?)
+}
+
+fn good(ask: &Ask<'_>, answer: Answer) -> Result<Answer, ProviderError> {
     match answer.status() {
         StatusCode::OK => Ok(answer),
         status => Err(ProviderError::Status { status: status.as_u16(), what: ask.what }),
     }
 }
 
-/// Reads, whatever the status is.
-pub(super) async fn get_any(http: &dyn HttpClient, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
-    let request = request(ask).ok_or_else(|| ProviderError::Answer {
+async fn send(
+    http: &dyn HttpClient,
+    ask: &Ask<'_>,
+    request: Builder,
+    body: Vec<u8>,
+) -> Result<Answer, ProviderError> {
+    let request = finished(ask, request, body).ok_or_else(|| ProviderError::Answer {
         what: ask.what,
         problem:
             "it cannot be asked for: its URL or the access token has characters that no URL or token has"
@@ -43,14 +67,14 @@ pub(super) async fn get_any(http: &dyn HttpClient, ask: &Ask<'_>) -> Result<Answ
     Ok(Answer(http.send(request).await?))
 }
 
-fn request(ask: &Ask<'_>) -> Option<HttpRequest> {
-    let mut request = Request::get(ask.url).header(ACCEPT, ask.accept);
+fn finished(ask: &Ask<'_>, request: Builder, body: Vec<u8>) -> Option<HttpRequest> {
+    let mut request = request.header(ACCEPT, ask.accept);
     if let Some(token) = ask.bearer {
         let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
-    request.body(Vec::new()).ok()
+    request.body(body).ok()
 }
 
 impl Answer {

@@ -41,25 +41,31 @@ pub(super) enum SigningKey {
     Ed25519(Ed25519KeyPair),
 }
 
+/// The client secret, as text.
+pub(super) fn secret(provider: &Provider) -> Result<&str, ProviderError> {
+    let text = str::from_utf8(provider.secret.expose()).ok().filter(|text| !text.is_empty());
+    text.ok_or_else(|| unusable(provider, "is empty or no text"))
+}
+
+fn unusable(provider: &Provider, problem: &str) -> ProviderError {
+    let place = &provider.spec.client_secret;
+    ProviderError::Configuration(format!("key {} of Secret {} {problem}", place.key, place.name).into())
+}
+
 impl Credentials {
     /// From what the Secret holds.
     pub(super) fn new(provider: &Provider) -> Result<Self, ProviderError> {
-        let secret = provider.secret.expose();
-        let configured = |problem: &str| {
-            let place = &provider.spec.client_secret;
-            ProviderError::Configuration(
-                format!("key {} of Secret {} {problem}", place.key, place.name).into(),
-            )
-        };
         if provider.spec.client_authentication == Some(ClientAuthentication::PrivateKeyJwt) {
-            let key = SigningKey::parse(secret).ok_or_else(|| {
-                configured("is no private key in PEM (RSA from 2048 bits, EC P-256 or P-384, Ed25519)")
+            let key = SigningKey::parse(provider.secret.expose()).ok_or_else(|| {
+                unusable(
+                    provider,
+                    "is no private key in PEM (RSA from 2048 bits, EC P-256 or P-384, Ed25519)",
+                )
             })?;
             return Ok(Self::Key(Arc::new(key)));
         }
-        let text = str::from_utf8(secret).ok().filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| configured("is empty or no text"))?;
-        Ok(Self::Secret(ClientSecret::new(text.to_owned()), provider.spec.client_authentication))
+        let secret = ClientSecret::new(secret(provider)?.to_owned());
+        Ok(Self::Secret(secret, provider.spec.client_authentication))
     }
 
     /// The client of a provider, which authenticates itself if that is done by a secret.

@@ -41,6 +41,21 @@ impl Flights {
         Self { flights: Mutex::default(), clock }
     }
 
+    /// The same, about somebody: a renewal that is about somebody else is none.
+    pub(super) async fn renew_for(
+        &self,
+        subject: &str,
+        token: &str,
+        renew: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        let renewed = self.renew(token, renew).await?;
+        if *renewed.identity.subject == *subject {
+            Ok(renewed)
+        } else {
+            Err(RefreshError::Refused("the answer is about another account"))
+        }
+    }
+
     /// What `renew` brings, or what somebody else's `renew` for the same token brings or has brought.
     pub(super) async fn renew(&self, token: &str, renew: impl Future<Output = Outcome>) -> Outcome {
         let key: [u8; 32] = Sha256::digest(token).into();

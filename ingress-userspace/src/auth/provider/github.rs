@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use hyper::http::header::{ACCEPT, CONTENT_TYPE};
-use hyper::http::{Request, StatusCode};
 use ingress_core::auth::claims::{ClaimName, Claims};
 use ingress_core::auth::identity::Identity;
 use ingress_core::auth::login::{Callback, Expected, Failure, Login};
 use ingress_core::table::Provider;
 use serde::Deserialize;
 
+use super::ask::{Ask, post};
+use super::credentials::secret;
 use super::github_user::{Account, Accounts};
 use super::issuer::Issuer;
 use super::token_endpoint::word;
@@ -68,14 +68,7 @@ impl GitHub {
         issuer: Arc<Issuer>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ProviderError> {
-        let place = &provider.spec.client_secret;
-        let secret = str::from_utf8(provider.secret.expose()).ok().filter(|secret| !secret.is_empty());
-        let unusable = || {
-            ProviderError::Configuration(
-                format!("key {} of Secret {} is empty or no text", place.key, place.name).into(),
-            )
-        };
-        let secret = Box::from(secret.ok_or_else(unusable)?);
+        let secret = Box::from(secret(&provider)?);
         let places = Places::new(&provider.issuer);
         Ok(Self { provider, issuer, places, secret, accounts: Accounts::new(clock) })
     }
@@ -147,12 +140,7 @@ impl GitHub {
         subject: &str,
         wanted: &[ClaimName],
     ) -> Result<SignedIn, RefreshError> {
-        let renewed = self.issuer.flights.renew(token, self.renew(token, wanted)).await?;
-        if *renewed.identity.subject == *subject {
-            Ok(renewed)
-        } else {
-            Err(RefreshError::Refused("the answer is about another account"))
-        }
+        self.issuer.flights.renew_for(subject, token, self.renew(token, wanted)).await
     }
 
     async fn renew(&self, token: &str, wanted: &[ClaimName]) -> Result<SignedIn, RefreshError> {
@@ -175,24 +163,12 @@ impl GitHub {
     }
 
     async fn ask_for_token(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, ProviderError> {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", &self.provider.spec.client_id)
-            .append_pair("client_secret", &self.secret)
-            .extend_pairs(form)
-            .finish();
-        let request = Request::post(format!("{}/login/oauth/access_token", self.places.base))
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body.into_bytes())
-            .map_err(|_| ProviderError::Configuration("the base URL of GitHub is no URL".into()))?;
-        let answer = self.issuer.http.send(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(ProviderError::Status { status: answer.status().as_u16(), what: TOKEN });
-        }
-        serde_json::from_slice(answer.body()).map_err(|_| ProviderError::Answer {
-            what: TOKEN,
-            problem: "it is no JSON of the kind that is expected".into(),
-        })
+        let form = [("client_id", &*self.provider.spec.client_id), ("client_secret", &self.secret)]
+            .into_iter()
+            .chain(form.iter().copied());
+        let url = format!("{}/login/oauth/access_token", self.places.base);
+        let ask = Ask { what: TOKEN, url: &url, bearer: None, accept: "application/json" };
+        post(&*self.issuer.http, &ask, form).await?.json(TOKEN)
     }
 }
 

@@ -119,12 +119,7 @@ impl Oidc {
         wanted: &[ClaimName],
         now: i64,
     ) -> Result<SignedIn, RefreshError> {
-        let renewed = self.issuer.flights.renew(token, self.renew(token, wanted, now)).await?;
-        if *renewed.identity.subject == *subject {
-            Ok(renewed)
-        } else {
-            Err(RefreshError::Refused("the answer is about another subject"))
-        }
+        self.issuer.flights.renew_for(subject, token, self.renew(token, wanted, now)).await
     }
 
     async fn renew(&self, token: &str, wanted: &[ClaimName], now: i64) -> Result<SignedIn, RefreshError> {

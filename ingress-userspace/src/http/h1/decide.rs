@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use ingress_core::http::{
     BodyLength, ForwardContext, HeadScan, Reject, RequestHead, Scheme, Version, header_storage,
@@ -94,6 +95,19 @@ pub(crate) enum Decided {
     },
     /// Somebody else has to be asked first.
     Wait(Box<Waiting>),
+}
+
+impl Request {
+    /// Waits, if the session is being renewed, until its cookie is among what is added to the response. Responses are not read before: one
+    /// that went without the cookie could leave the browser with a refresh token that is used up.
+    pub(crate) fn poll_renewed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(renewing) = &mut self.grant.renewing {
+            self.grant.cookies = ready!(renewing.as_mut().poll(cx));
+            self.grant.renewing = None;
+            self.added = self.grant.lines();
+        }
+        Poll::Ready(())
+    }
 }
 
 /// Takes one request off the connection's input, if its head is complete. One table decides it from its head to its end.

@@ -240,6 +240,11 @@ async fn exchange(
         Err(bound @ (Bound::Idle | Bound::Total)) if sending.waits_for_client(connection, request) => {
             Event::Failed(Failure::ClientSlow(bound))
         }
+        // It is not the backend that is late. The renewal is not waited for any more; its result is kept for the next request.
+        Err(Bound::Response) if request.grant.renewing.take().is_some() => {
+            timer.set(Bound::Response, connection.worker.now(), connection.class.settings.timeouts.response);
+            Event::Interim
+        }
         Err(bound) => Event::Failed(Failure::Bound(bound)),
     }
 }
@@ -300,10 +305,11 @@ pub(crate) fn poll_body(
 fn poll_receive(
     cx: &mut Context<'_>,
     connection: &mut Connection,
-    request: &Request,
+    request: &mut Request,
     upstream: &mut TcpStream,
     sending: &mut Sending,
 ) -> Poll<Event> {
+    ready!(request.poll_renewed(cx));
     scratch::with(|scratch| {
         loop {
             let received = match ready!(upstream.poll_read(cx, scratch)) {

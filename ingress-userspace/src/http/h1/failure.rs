@@ -1,5 +1,7 @@
 //! What the client is told when no backend has answered.
 
+use std::rc::Rc;
+
 use ingress_core::http::{Reject, Version, header_storage, parse_request};
 
 use super::body::BodyEnd;
@@ -98,7 +100,7 @@ pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Answers a request that has failed, if there is somebody to answer.
 pub(crate) async fn answer(
     connection: &mut Connection,
-    request: &Request,
+    request: &mut Request,
     tally: &mut Tally,
     failure: Failure,
 ) -> After {
@@ -107,6 +109,8 @@ pub(crate) async fn answer(
         tally.error_class = Some("client-closed");
         return After::Abort;
     };
+    // A renewal begins with the exchange: without a backend there was none.
+    let begun = !matches!(failure, Failure::Acquire(_));
     if let Failure::BackendProtocol(reject) = failure {
         let endpoint = tally.endpoint.map(tracing::field::display);
         let request_id = connection.names.request_id.as_str();
@@ -120,11 +124,25 @@ pub(crate) async fn answer(
     let close = !request.keep_alive || !whole || draining || request.version == Version::Http10;
     connection.input_abandoned |= !whole || draining;
     connection.worker.metrics.problem_response(problem.kind);
+    if begun {
+        // The cookie of a renewal must not be lost with the response. Its own bound is short.
+        let timer = Rc::clone(&connection.timer);
+        timer.clear();
+        let _ = timer.bound(|cx| request.poll_renewed(cx)).await;
+    }
     connection.output = render(connection, &problem, close);
+    add(&mut connection.output, &request.grant.cookie_lines());
     match connection.write_output().await {
         Err(_) => After::Abort,
         Ok(()) if close => After::Close,
         Ok(()) => After::KeepAlive,
+    }
+}
+
+/// Adds lines to a response: behind its status line.
+fn add(response: &mut Vec<u8>, lines: &str) {
+    if let Some(at) = response.windows(2).position(|end| end == b"\r\n") {
+        response.splice(at + 2..at + 2, lines.bytes());
     }
 }
 

@@ -6,7 +6,6 @@ use ingress_core::http::RequestHead;
 use ingress_core::table::{Backend, ClassId, RoutingTable, Rule};
 
 use super::connection::Peer;
-use crate::auth::endpoints;
 use crate::auth::reply::Reply;
 use crate::http::problem::{Problem, kinds};
 use crate::telemetry::metrics::Listener;
@@ -33,12 +32,13 @@ impl Instead {
 pub(super) type Routed = Result<(Arc<Rule>, Arc<Backend>), Instead>;
 
 /// Which rule authorizes the request on this connection, and the class that it is served with: that of the rule, also if
-/// the request does not go to its backend. What no rule matches is served with the process-wide class.
+/// the request does not go to its backend; for an endpoint of single sign-on, the class that has it there. What no rule matches is served
+/// with the process-wide class.
 pub(super) fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -> (ClassId, Routed) {
     let rule = table.route(&head.host, &head.path);
-    let class = rule.map_or(table.process(), |rule| rule.class);
-    let prefix = &table.settings(class).single_sign_on.path_prefix;
-    let reserved = endpoints::is_reserved(table, &head.host, &head.path, prefix);
+    let endpoint = table.reserved(&head.host, &head.path);
+    let reserved = endpoint.is_some();
+    let class = endpoint.or(rule.map(|rule| rule.class)).unwrap_or(table.process());
     let allowed = match peer.listening {
         Listener::Https => check_server_name(table, peer, head),
         Listener::Http => {
@@ -48,7 +48,8 @@ pub(super) fn route(table: &RoutingTable, peer: &Peer, head: &RequestHead<'_>) -
             let redirected = table.tls_host(&head.host) || rule.is_some() || reserved;
             // Without a name there is nowhere to send the client (HTTP/1.0).
             if !plaintext && !head.host.is_empty() && redirected {
-                let class = if rule.is_some() { class } else { table.tls_class(Some(&head.host)) };
+                let class =
+                    if rule.is_some() || reserved { class } else { table.tls_class(Some(&head.host)) };
                 return (class, Err(Instead::Redirect));
             }
             if plaintext { Ok(()) } else { Err(Instead::Problem(Problem::new(&kinds::NO_ROUTE))) }
