@@ -220,6 +220,14 @@ fn explain_tells_what_a_policy_decides() {
         "{public}"
     );
 
+    let fields = "forward: {fields: [{name: Authorization, from: AccessToken}, {name: X-ID, from: IDToken}]}";
+    fs::write(directory.path().join("e.yaml"), GUARD.replace("pages: {}", fields)).unwrap();
+    let tokens = explain("/a", r#"{"sub":"ann","groups":["dev"]}"#);
+    for line in ["field        Authorization: Bearer (the-access-token)", "field        X-ID: (the-ID-token)"]
+    {
+        assert!(tokens.lines().any(|found| found == line), "{line}\n{tokens}");
+    }
+
     fs::write(directory.path().join("f.yaml"), other).unwrap();
     let denied = explain("/static/a", r#"{"sub":"ann","groups":["dev"]}"#);
     assert!(

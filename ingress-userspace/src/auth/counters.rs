@@ -29,6 +29,7 @@ pub(crate) const FAILURES: &[&str] = &[
     "code",
     "client",
     "no-id-token",
+    "no-token",
     "nonce",
     "algorithm",
     "kind",

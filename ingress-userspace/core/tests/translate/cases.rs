@@ -5,6 +5,7 @@ cases! {
     access_domain
     access_invalid
     access_targets
+    access_tokens
     access_unenforceable
     acme
     backend_comes_and_goes
