@@ -43,8 +43,7 @@ impl Site {
     fn start(test: &str) -> Option<Self> {
         let authority = Authority::new();
         let provider = OidcProvider::start(test, &authority)?;
-        let runtime = Arc::new(AuthRuntime::start().unwrap());
-        let providers = Providers::new(runtime, Arc::new(SystemClock));
+        let providers = providers();
         let spec = json!({"issuer": provider.issuer(), "clientID": "site", "clientSecret": {"name": "s", "key": "k"}});
         let site = Self { provider, authority, providers, spec, secret: SECRET.as_bytes().to_vec() };
         site.register(&json!({"client_secret": SECRET}));
@@ -122,6 +121,11 @@ impl Site {
     }
 }
 
+/// Clients without anything in their caches.
+fn providers() -> Arc<Providers> {
+    Providers::new(Arc::new(AuthRuntime::start().unwrap()), Arc::new(SystemClock))
+}
+
 fn login(now: i64) -> Login {
     let mut random = [0; RANDOM];
     aws_lc_rs::rand::fill(&mut random).unwrap();
@@ -173,6 +177,51 @@ fn a_code_counts_once() {
     let (first, second) = (self::login(site.now()), self::login(site.now()));
     let query = site.authorize(&first, "alice").replace(&first.state(), &second.state());
     assert_eq!(site.finish(&second, &query).err(), Some(SignInError::Code("invalid_grant".into())));
+}
+
+#[test]
+fn a_code_is_worth_nothing_without_its_verifier() {
+    let Some(site) = Site::start("a_code_is_worth_nothing_without_its_verifier") else { return };
+    let login = login(site.now());
+    // Somebody on the way takes the challenge out, or makes one that everybody can read.
+    let good = block_on(site.client().begin(&login, CALLBACK)).unwrap();
+    let challenge = Url::new(&good, None).parameter("code_challenge").unwrap();
+    for bad in [
+        good.replace(&format!("&code_challenge={challenge}&code_challenge_method=S256"), ""),
+        good.replace(&format!("&code_challenge={challenge}"), ""),
+        good.replace("code_challenge_method=S256", "code_challenge_method=plain"),
+        good.replace("&code_challenge_method=S256", ""),
+    ] {
+        assert_ne!(bad, good);
+        let answer = site.visitor().request("GET", &Url::new(&bad, None), "Accept: text/html\r\n", "");
+        let query = answer.field("location").and_then(|url| url.strip_prefix(CALLBACK));
+        let query = query.unwrap_or_else(|| panic!("{bad}: {}", answer.text())).trim_start_matches('?');
+        let outcome = site.finish(&login, query).err();
+        assert!(matches!(outcome, Some(SignInError::Callback(_))), "{bad}: {outcome:?}");
+    }
+    // Somebody has the code and even the client's secret.
+    let token = Url::new(&format!("{}/token", site.provider.issuer()), None);
+    let redeem = |code: &str, verifier: Option<&str>| {
+        let secret = "a%20secret%20with%20%3D%20%26%20%25";
+        let verifier = verifier.map_or_else(String::new, |verifier| format!("&code_verifier={verifier}"));
+        let form = format!(
+            "grant_type=authorization_code&code={code}&redirect_uri={CALLBACK}&client_id=site&client_secret={secret}{verifier}"
+        );
+        let fields = "Content-Type: application/x-www-form-urlencoded\r\n";
+        site.visitor().request("POST", &token, fields, &form)
+    };
+    site.register(&json!({"client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post"}));
+    let other = self::login(site.now()).verifier();
+    for verifier in [None, Some(""), Some(&*other), Some(&*challenge)] {
+        let query = site.authorize(&login, "alice");
+        let code = Url::new(&format!("https://x/?{query}"), None).parameter("code").unwrap();
+        let answer = redeem(&code, verifier);
+        assert_eq!(answer.status(), 400, "{verifier:?}: {}", answer.text());
+        assert!(answer.text().contains("invalid_grant"), "{verifier:?}: {}", answer.text());
+    }
+    let query = site.authorize(&login, "alice");
+    let code = Url::new(&format!("https://x/?{query}"), None).parameter("code").unwrap();
+    assert_eq!(redeem(&code, Some(&login.verifier())).status(), 200, "with the right one");
 }
 
 #[test]
@@ -298,9 +347,14 @@ fn we_are_who_we_say_by_each_method() {
     site.spec["clientAuthentication"] = json!("PrivateKeyJWT");
     for (kind, alg) in [
         (&rcgen::PKCS_RSA_SHA256, "RS256"),
+        (&rcgen::PKCS_RSA_SHA256, "PS256"),
         (&rcgen::PKCS_ECDSA_P256_SHA256, "ES256"),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, "ES384"),
         (&rcgen::PKCS_ED25519, "EdDSA"),
     ] {
+        // RSASSA-PSS is for providers that take no other signature by RSA, as their metadata say.
+        site.provider.command(&json!({"assertionAlgorithms": [alg]}));
+        site.providers = providers();
         let key = rcgen::KeyPair::generate_for(kind).unwrap();
         site.secret = key.serialize_pem().into_bytes();
         let jwk = public_jwk(&key, alg);
@@ -332,6 +386,9 @@ fn public_jwk(key: &rcgen::KeyPair, alg: &str) -> Value {
     match alg {
         "ES256" => {
             json!({"kty": "EC", "crv": "P-256", "x": encode(&raw[1..33]), "y": encode(&raw[33..]), "alg": alg, "use": "sig"})
+        }
+        "ES384" => {
+            json!({"kty": "EC", "crv": "P-384", "x": encode(&raw[1..49]), "y": encode(&raw[49..]), "alg": alg, "use": "sig"})
         }
         "EdDSA" => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(raw), "alg": alg, "use": "sig"}),
         // RSAPublicKey (RFC 8017 appendix A.1.1): SEQUENCE { INTEGER of 257 bytes, INTEGER 65537 }.

@@ -3,6 +3,8 @@
 
 #[path = "../support/browser.rs"]
 mod browser;
+mod ends;
+mod github;
 mod refusals;
 mod rig;
 mod selftest;

@@ -11,7 +11,7 @@ use super::support::visitor::encode;
 
 /// Opens a WebSocket, and remembers when it closes.
 #[track_caller]
-fn open_socket(browser: &Browser, path: &str) {
+pub(crate) fn open_socket(browser: &Browser, path: &str) {
     let script = "const socket = window.socket = new WebSocket('wss://' + location.host + arguments[0]);
         window.socketClosed = false;
         return await new Promise(done => { socket.onopen = () => done(true);
@@ -19,8 +19,9 @@ fn open_socket(browser: &Browser, path: &str) {
     assert_eq!(browser.run_async(script, &[json!(path)]), json!(true), "the WebSocket opens");
 }
 
+/// Whether it has closed.
 #[track_caller]
-fn is_closed(browser: &Browser) -> bool {
+pub(crate) fn is_closed(browser: &Browser) -> bool {
     browser.run("return window.socketClosed", &[]) == json!(true)
 }
 

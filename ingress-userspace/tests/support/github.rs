@@ -2,6 +2,7 @@
 //! (`/login/oauth/…`, `/api/v3/…`), lists in pages, rate limits, errors with status 200.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,6 +20,10 @@ pub(crate) const CLIENT: &str = "Iv1.0123456789abcdef";
 /// Its secret.
 pub(crate) const SECRET: &str = "a secret of the app";
 
+/// Of an authorization request.
+const PARAMETERS: [&str; 6] =
+    ["client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method"];
+
 /// What GitHub does, and who signs in.
 pub(crate) struct Script {
     /// `/user`
@@ -35,6 +40,8 @@ pub(crate) struct Script {
     pub(crate) hidden: bool,
     /// The token endpoint answers with this error, and status 200.
     pub(crate) error: Option<&'static str>,
+    /// Whoever comes to sign in is asked by a page with buttons.
+    pub(crate) asks: bool,
     /// The next page is said to be here.
     pub(crate) next_page: Option<String>,
     /// Tokens that count.
@@ -108,6 +115,7 @@ impl Script {
             limit: None,
             hidden: false,
             error: None,
+            asks: false,
             next_page: None,
             tokens: Vec::new(),
             counts: BTreeMap::new(),
@@ -121,6 +129,11 @@ impl Script {
         let path = url.target.split('?').next().unwrap_or_default().to_owned();
         *self.counts.entry(path.clone()).or_default() += 1;
         match path.as_str() {
+            "/login/oauth/authorize" if request.method() == "POST" => {
+                let form = Url { authority: String::new(), target: format!("/?{}", request.text()) };
+                self.authorize(&form)
+            }
+            "/login/oauth/authorize" if self.asks => self.page_of(&url),
             "/login/oauth/authorize" => self.authorize(&url),
             "/login/oauth/access_token" => self.token(request),
             path => match path.strip_prefix("/api/v3") {
@@ -130,18 +143,40 @@ impl Script {
         }
     }
 
-    /// Signs somebody in without asking.
+    /// The page by which somebody who is signed in to GitHub lets an app know it.
+    fn page_of(&self, url: &Url) -> Vec<u8> {
+        let escape = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        let mut hidden = String::new();
+        for (name, value) in PARAMETERS.iter().filter_map(|name| Some((name, url.parameter(name)?))) {
+            let value = escape(&value);
+            write!(hidden, "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">").unwrap();
+        }
+        let login = escape(self.user["login"].as_str().unwrap_or_default());
+        let page = format!(
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Authorize</title>\
+             <p>Signed in as <b>{login}</b></p>\
+             <form method=\"post\" action=\"/login/oauth/authorize\">{hidden}\
+             <button id=\"cancel\" name=\"authorize\" value=\"0\">Cancel</button>\
+             <button id=\"authorize\" name=\"authorize\" value=\"1\">Authorize the site</button></form>"
+        );
+        answer(200, &["Content-Type: text/html; charset=utf-8".to_owned()], &page)
+    }
+
+    /// Signs somebody in, unless they have cancelled.
     fn authorize(&mut self, url: &Url) -> Vec<u8> {
-        let names =
-            ["client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method"];
         let asked: BTreeMap<String, String> =
-            names.iter().filter_map(|name| Some(((*name).to_owned(), url.parameter(name)?))).collect();
+            PARAMETERS.iter().filter_map(|name| Some(((*name).to_owned(), url.parameter(name)?))).collect();
         let is = |name: &str, value: &str| asked.get(name).is_some_and(|found| found == value);
         if !is("client_id", CLIENT)
             || !is("scope", "user:email read:org")
             || !is("code_challenge_method", "S256")
         {
             return answer(404, &[], "Not Found");
+        }
+        if url.parameter("authorize").as_deref() == Some("0") {
+            // "Troubleshooting authorization request errors": the user has refused.
+            let (to, state) = (&asked["redirect_uri"], encode(&asked["state"]));
+            return answer(302, &[format!("Location: {to}?error=access_denied&state={state}")], "");
         }
         self.serial += 1;
         let code = format!("code{}", self.serial);

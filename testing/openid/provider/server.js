@@ -10,6 +10,7 @@
 //   rotateRefreshTokens b  refreshes return a new refresh token, and the old one is used up (default true)
 //   claimsInIdToken b      whether the ID token has the claims of profile and email too (default true), or only userinfo
 //   rotateKeys "RS256"     a new signing key replaces all others;  addKey "ES256" [kid]: one more, first in the set
+//   assertionAlgorithms ["PS256"]      by which clients may sign who they are;  null: those of the library
 //   down "500"|"close"|"hang"|"503"|null, downPaths ["/token"]   how requests are treated (of all paths by default)
 //   resetCounts true       counts begin at zero
 //   revoke "name"          ends every grant and token of somebody;  endSession "name": the sessions at the provider
@@ -32,6 +33,7 @@ const settings = {
   idTokenLifetime: 300,
   rotateRefreshTokens: true,
   claimsInIdToken: true,
+  assertionAlgorithms: null,
   down: null,
   downPaths: null,
 };
@@ -84,7 +86,10 @@ const configuration = () => ({
   claims: claims(),
   conformIdTokenClaims: !settings.claimsInIdToken,
   cookies: { keys: ['tests only'] },
-  enabledJWA: { idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] },
+  enabledJWA: {
+    idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'],
+    ...(settings.assertionAlgorithms && { clientAuthSigningAlgValues: settings.assertionAlgorithms }),
+  },
   pkce: { required: () => true },
   features: {
     devInteractions: { enabled: false },
@@ -188,6 +193,7 @@ const commands = {
   users: (users) => { settings.users = users; renew(); },
   rotateKeys: (alg) => { keys = [newKey(alg)]; renew(); },
   addKey: (alg) => { keys = [newKey(alg), ...keys]; renew(); },
+  assertionAlgorithms: (values) => { settings.assertionAlgorithms = values; renew(); },
   claimsInIdToken: (value) => { settings.claimsInIdToken = value; renew(); },
   resetCounts: () => { counts = { requests: {}, grants: {}, refused: {} }; },
   revoke: (user) => remove((payload) => payload.accountId === user, ['Grant', 'AccessToken', 'RefreshToken', 'AuthorizationCode']),
@@ -236,4 +242,6 @@ secure.listen(Number(port), '127.0.0.1', () => commanded.listen(0, '127.0.0.1', 
   renew();
   console.log(JSON.stringify({ issuer, control: commanded.address().port }));
 }));
+// Nobody reads what the library has to say beyond the first line: that must not end the process.
+process.stdout.on('error', () => {});
 process.stdin.resume().on('end', () => process.exit(0)).on('error', () => process.exit(0));
