@@ -8,14 +8,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use penstock::bpf::Joints;
-use penstock::relay::{Duplex as _, Rungs, Tunnel, TunnelEnd, Way};
+use penstock::relay::{Begin, Budget, Duplex as _, Rungs, Spliced, Tunnel, TunnelEnd, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The rungs under test, or none with the reason said.
 fn rungs(test: &str) -> Option<Rungs> {
     match Joints::of_process() {
-        Ok(joints) => Some(Rungs { splice_from: None, sockmap: Some(joints) }),
+        Ok(joints) => Some(Rungs { sockmap: Some(joints), ..Rungs::COPY }),
         Err(error) => {
             // Directly to standard error: libtest hides what a passing test prints.
             std::io::stderr().write_all(format!("SKIPPED: {test}: {error}\n").as_bytes()).unwrap();
@@ -222,6 +222,52 @@ fn a_socket_in_another_agents_sockmap_is_copied() {
             same(&to_backend, &up);
             same(&to_client, &down);
             assert_eq!(tunnel.ways().map(Way::by_kernel), [0, 0]);
+            drop(taken);
+            agent.sweep();
+        }
+    });
+}
+
+/// Without a sockmap of our own, nothing refuses a socket: splice(2) has to find out that it does not see what has come.
+#[test]
+fn a_socket_in_another_agents_sockmap_is_not_spliced_for_long() {
+    const TEST: &str = "a_socket_in_another_agents_sockmap_is_not_spliced_for_long";
+    if rungs(TEST).is_none() {
+        return;
+    }
+    let agent: &'static Joints =
+        Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()));
+    on_a_worker(TEST, async |_| {
+        for (length, pause) in [(1, true), (200, true), (300_000, false), (3_000_000, true)] {
+            let (source, mut origin) = pair().await;
+            let (mut sink, mut target) = pair().await;
+            let (unrelated, _peer) = pair().await;
+            let taken = agent.join(&source, &unrelated).unwrap();
+            let (mut source, sent) = (source, pattern(length, 12));
+            let mut spliced = Spliced::new(Budget::UntilClose, b"", Begin::Spliced);
+            let relaying = async {
+                let end = poll_fn(|cx| spliced.poll(cx, &mut source, &mut sink, &mut |_| {})).await;
+                sink.shutdown().await.unwrap();
+                end
+            };
+            let script = async {
+                origin.write_all(&sent).await.unwrap();
+                let mut received = vec![0; length];
+                if pause {
+                    // The end comes when all has arrived; else with the bytes.
+                    target.read_exact(&mut received).await.unwrap();
+                }
+                origin.shutdown().await.unwrap();
+                if !pause {
+                    target.read_exact(&mut received).await.unwrap();
+                }
+                assert_eq!(target.read(&mut [0]).await.unwrap(), 0);
+                received
+            };
+            let (end, received) = tokio::join!(relaying, script);
+            assert!(matches!(end, penstock::relay::End::Complete), "{end:?}");
+            same(&received, &sent);
+            assert_eq!(spliced.fallback().map(penstock::relay::Fallback::label), Some("foreign-sockmap"));
             drop(taken);
             agent.sweep();
         }

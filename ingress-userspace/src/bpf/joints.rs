@@ -2,6 +2,7 @@
 //!
 //! A slot is used again only when no program can still be at work for the pair that had it: see [`Joints::sweep`].
 
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
@@ -51,7 +52,9 @@ pub enum End {
 }
 
 impl End {
-    fn other(self) -> Self {
+    /// The other socket's.
+    #[must_use]
+    pub fn other(self) -> Self {
         match self {
             Self::Client => Self::Backend,
             Self::Backend => Self::Client,
@@ -150,7 +153,14 @@ impl Joints {
     pub fn join(&'static self, client: &TcpStream, backend: &TcpStream) -> Result<Pair, JoinError> {
         let connections = [connection(client)?, connection(backend)?];
         let slot = self.claim().ok_or(JoinError::Full)?;
-        let mut pair = Pair { joints: self, slot, connections, listed: [false; 2], usable: false };
+        let mut pair = Pair {
+            joints: self,
+            slot,
+            connections,
+            listed: [false; 2],
+            usable: false,
+            separated: Cell::default(),
+        };
         for (end, peer) in [(End::Client, End::Backend), (End::Backend, End::Client)] {
             pair.side(end).reset();
             let [own, other] = [end, peer].map(|end| &connections[end as usize]);
@@ -302,7 +312,7 @@ pub enum Standing {
 }
 
 /// Two joined sockets. Dropping it separates them, after which what was passed and not read is lost: it is meant to happen
-/// when both have ended, or are to be closed.
+/// when both have ended, or are to be closed, or when nothing more is passed.
 #[derive(Debug)]
 pub struct Pair {
     joints: &'static Joints,
@@ -313,6 +323,8 @@ pub struct Pair {
     listed: [bool; 2],
     /// Whether both are joined.
     usable: bool,
+    /// Whether they have been separated.
+    separated: Cell<bool>,
 }
 
 impl Pair {
@@ -340,6 +352,20 @@ impl Pair {
         side.word.compare_exchange(accounted, accounted | GO, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Takes both sockets out of the map. What was passed to them and not read is lost.
+    pub fn separate(&self) {
+        if self.separated.replace(true) {
+            return;
+        }
+        for (end, listed) in [End::Client, End::Backend].into_iter().zip(self.listed) {
+            if listed {
+                let _ = delete(self.joints.flows.fd(), &self.connections[end as usize]);
+            }
+            // Of a socket that is closed, the kernel has emptied the slot already.
+            let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
+        }
+    }
+
     /// Bytes that have arrived at `end` since the sockets were joined.
     pub fn seen(&self, end: End) -> u64 {
         self.side(end).word.load(Ordering::Acquire) & SEEN
@@ -365,13 +391,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        for end in [End::Client, End::Backend] {
-            if self.listed[end as usize] {
-                let _ = delete(self.joints.flows.fd(), &self.connections[end as usize]);
-            }
-            // Of a socket that is closed, the kernel has emptied the slot already.
-            let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
-        }
+        self.separate();
         self.joints.resting.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
     }
 }

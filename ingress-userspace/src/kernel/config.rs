@@ -44,7 +44,9 @@ pub struct KernelConfig {
     pub steering: Switch,
     /// From how many bytes a body is spliced.
     pub splice_from: Bytes,
-    /// Tunnels that may be joined in the sockmap at once.
+    /// From how many bytes the sockets of a body are joined in the sockmap.
+    pub sockmap_from: Bytes,
+    /// Tunnels and bodies whose sockets may be joined in the sockmap at once.
     pub sockmap_tunnels: NonZeroU16,
     /// Whether the eBPF programs say what they do, for debugging.
     pub program_log: ProgramLog,
@@ -73,6 +75,7 @@ impl Default for KernelConfig {
             sockmap: Switch::Off,
             steering: Switch::Auto,
             splice_from: Bytes(256 * KIB),
+            sockmap_from: Bytes(256 * KIB),
             sockmap_tunnels: crate::bpf::PAIRS,
             program_log: ProgramLog::Off,
             pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
@@ -93,6 +96,6 @@ impl KernelConfig {
 
     /// From which sizes bodies take which rung.
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds { splice_body: self.splice_from.0 }
+        Thresholds { splice_body: self.splice_from.0, sockmap_body: self.sockmap_from.0 }
     }
 }

@@ -199,6 +199,8 @@ fn pin_name(instance: &str) -> String {
 pub struct Thresholds {
     /// Bytes from which a body is spliced.
     pub splice_body: u64,
+    /// Bytes from which the sockets of a body are joined.
+    pub sockmap_body: u64,
 }
 
 /// The state of an acceleration, as metrics show it.

@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{Begin, Budget, Duplex, End, OneWay, Redirected, Spliced};
-use crate::bpf::Joints;
+use super::{Begin, Budget, Duplex, End, OneWay, Redirected, SockmapBody, Spliced};
+use crate::bpf::{End as Side, Joints};
 use crate::kernel::Acceleration;
 use crate::telemetry::WorkerMetrics;
 use crate::telemetry::metrics::{Rung, TransferKind};
@@ -13,22 +13,32 @@ use crate::telemetry::metrics::{Rung, TransferKind};
 pub struct Rungs {
     /// The least number of bytes for which a body is spliced; `None` if nothing is.
     pub splice_from: Option<u64>,
-    /// What joins the sockets of tunnels, if anything does.
+    /// What joins sockets, if anything does.
     pub sockmap: Option<&'static Joints>,
+    /// The least number of bytes for which the sockets of a body are joined, if any are.
+    pub sockmap_from: u64,
 }
 
 impl Rungs {
     /// The copy only, which works everywhere.
-    pub const COPY: Self = Self { splice_from: None, sockmap: None };
+    pub const COPY: Self = Self { splice_from: None, sockmap: None, sockmap_from: 0 };
 
-    /// The way of `length` bytes from `source` to `sink`.
-    pub fn body<S: Duplex, T: Duplex>(self, length: u64, source: &S, sink: &T) -> Way {
+    /// The way of `length` bytes from `source` to `sink`; `side` says which of them the source is.
+    pub fn body<S: Duplex, T: Duplex>(self, length: u64, side: Side, source: &S, sink: &T) -> Way {
         let sockets = source.kernel_source().is_some() && sink.kernel_sink().is_some();
-        match self.splice_from {
+        let budget = Budget::Bytes(length);
+        let way = match self.splice_from {
             Some(from) if length >= from && sockets => {
-                Way::Splice(Box::new(Spliced::new(Budget::Bytes(length), &[], Begin::Spliced)))
+                Way::Splice(Box::new(Spliced::new(budget, &[], Begin::Spliced)))
             }
-            _ => Way::Copy(OneWay::new(Budget::Bytes(length), &[])),
+            _ => Way::Copy(OneWay::new(budget, &[])),
+        };
+        let plain = source.plain_socket().is_some() && sink.plain_socket().is_some();
+        match self.sockmap {
+            Some(joints) if length >= self.sockmap_from && plain => {
+                Way::Body(Box::new(SockmapBody::new(joints, side, way)))
+            }
+            _ => way,
         }
     }
 
@@ -50,8 +60,10 @@ pub enum Way {
     Copy(OneWay),
     /// By splice(2), where that pays.
     Splice(Box<Spliced>),
-    /// By the sockmap.
+    /// By the sockmap, in a tunnel.
     Sockmap(Box<Redirected>),
+    /// By the sockmap, for as long as a body lasts.
+    Body(Box<SockmapBody>),
 }
 
 impl Way {
@@ -67,6 +79,7 @@ impl Way {
             Self::Copy(copy) => copy.poll(cx, source, sink, progress),
             Self::Splice(spliced) => spliced.poll(cx, source, sink, progress),
             Self::Sockmap(redirected) => redirected.poll(cx, source, sink, progress),
+            Self::Body(body) => body.poll(cx, source, sink, progress),
         }
     }
 
@@ -76,6 +89,7 @@ impl Way {
             Self::Copy(copy) => copy.moved(),
             Self::Splice(spliced) => spliced.moved(),
             Self::Sockmap(redirected) => redirected.moved(),
+            Self::Body(body) => body.moved(),
         }
     }
 
@@ -85,6 +99,7 @@ impl Way {
             Self::Copy(copy) => copy.waits_for_sink(),
             Self::Splice(spliced) => spliced.waits_for_sink(),
             Self::Sockmap(redirected) => redirected.waits_for_sink(),
+            Self::Body(body) => body.waits_for_sink(),
         }
     }
 
@@ -92,7 +107,7 @@ impl Way {
     pub fn owes<T: Duplex>(&self, sink: &mut T) -> bool {
         let flushed = sink.poll_flush(&mut Context::from_waker(Waker::noop()));
         match self {
-            Self::Copy(_) | Self::Splice(_) => self.waits_for_sink() || flushed.is_pending(),
+            Self::Copy(_) | Self::Splice(_) | Self::Body(_) => self.waits_for_sink() || flushed.is_pending(),
             Self::Sockmap(redirected) => redirected.owes(sink),
         }
     }
@@ -102,15 +117,23 @@ impl Way {
         let by_kernel = self.by_kernel();
         metrics.relay_transfer(self.rung(), kind);
         metrics.relay_bytes(Rung::Copy, self.moved() - by_kernel);
-        metrics.relay_bytes(self.rung(), by_kernel);
-        if let Self::Sockmap(redirected) = self {
-            let (flushes, credits) = redirected.waits();
-            metrics.relay_waits(flushes, credits);
-        }
-        if let Self::Splice(spliced) = self
-            && let Some(fallback) = spliced.fallback()
-        {
-            metrics.relay_fallback(Acceleration::Splice, fallback.label());
+        let spliced = if let Self::Body(body) = self { body.spliced() } else { 0 };
+        metrics.relay_bytes(Rung::Splice, spliced);
+        metrics.relay_bytes(self.rung(), by_kernel - spliced);
+        match self {
+            Self::Copy(_) => {}
+            Self::Splice(spliced) => {
+                if let Some(fallback) = spliced.fallback() {
+                    metrics.relay_fallback(Acceleration::Splice, fallback.label());
+                }
+            }
+            Self::Sockmap(redirected) => metrics.relay_waits(redirected.waits()),
+            Self::Body(body) => {
+                metrics.relay_waits(body.waits());
+                if let Some(reason) = body.fallback() {
+                    metrics.relay_fallback(Acceleration::Sockmap, reason);
+                }
+            }
         }
     }
 
@@ -120,15 +143,26 @@ impl Way {
             Self::Copy(_) => 0,
             Self::Splice(spliced) => spliced.by_kernel(),
             Self::Sockmap(redirected) => redirected.by_kernel(),
+            Self::Body(body) => body.by_kernel(),
         }
     }
 
-    /// Which rung was chosen.
+    /// What is not taken from the source yet, if that does not change by itself.
+    pub(super) fn left(&self) -> Option<Budget> {
+        match self {
+            Self::Copy(copy) => Some(copy.left()),
+            Self::Splice(spliced) => Some(spliced.left()),
+            Self::Sockmap(_) | Self::Body(_) => None,
+        }
+    }
+
+    /// Which rung has moved it.
     pub fn rung(&self) -> Rung {
         match self {
             Self::Copy(_) => Rung::Copy,
             Self::Splice(_) => Rung::Splice,
             Self::Sockmap(_) => Rung::Sockmap,
+            Self::Body(body) => body.rung(),
         }
     }
 }

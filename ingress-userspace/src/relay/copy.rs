@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
+use super::held::Held;
 use super::{Budget, Duplex, End, Relay, SCRATCH, scratch};
 
 /// Moves bytes through userspace.
@@ -16,6 +17,7 @@ impl Relay for Copy {
         sink: &mut T,
         buffered: &[u8],
         budget: Budget,
+        _: &mut Vec<u8>,
         mut progress: impl FnMut(u64),
     ) -> (u64, End) {
         let mut one_way = OneWay::new(budget, buffered);
@@ -29,8 +31,7 @@ impl Relay for Copy {
 pub struct OneWay {
     budget: Budget,
     /// Read and not yet taken by the sink; at most [`SCRATCH`], or what was buffered at the start.
-    pending: Vec<u8>,
-    sent: usize,
+    held: Held,
     moved: u64,
     /// How much the last read brought.
     last_read: usize,
@@ -50,7 +51,7 @@ impl OneWay {
     /// A transfer of `budget` bytes that begins with `buffered`.
     pub fn new(budget: Budget, buffered: &[u8]) -> Self {
         let mut this =
-            Self { budget, pending: buffered.to_vec(), sent: 0, moved: 0, last_read: 0, source_ended: false };
+            Self { budget, held: buffered.to_vec().into(), moved: 0, last_read: 0, source_ended: false };
         this.count(buffered.len());
         this
     }
@@ -58,12 +59,12 @@ impl OneWay {
     /// Goes on with a transfer of which `budget` is not read yet and `pending` is read.
     pub(super) fn resume(budget: Budget, pending: Vec<u8>) -> Self {
         let moved = pending.len() as u64;
-        Self { budget, pending, sent: 0, moved, last_read: 0, source_ended: false }
+        Self { budget, held: pending.into(), moved, last_read: 0, source_ended: false }
     }
 
     /// Bytes that the sink has taken.
     pub fn moved(&self) -> u64 {
-        self.moved - (self.pending.len() - self.sent) as u64
+        self.moved - self.held.left() as u64
     }
 
     fn count(&mut self, bytes: usize) {
@@ -87,7 +88,7 @@ impl OneWay {
 
     /// Whether bytes wait for the sink.
     pub fn waits_for_sink(&self) -> bool {
-        self.sent < self.pending.len()
+        !self.held.is_empty()
     }
 
     fn finished(&self) -> bool {
@@ -120,7 +121,7 @@ impl OneWay {
         progress: &mut impl FnMut(u64),
     ) -> Poll<Stop> {
         loop {
-            if let Err(error) = ready!(self.poll_drain(cx, sink, progress)) {
+            if let Err(error) = ready!(self.held.poll_drain(cx, sink, progress)) {
                 return Poll::Ready(Stop::End(End::Sink(error)));
             }
             if self.finished() {
@@ -137,24 +138,6 @@ impl OneWay {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-
-    /// Hands the sink what is pending, all the way to the kernel: only then is more read.
-    fn poll_drain<T: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut T,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<std::io::Result<()>> {
-        while self.sent < self.pending.len() {
-            let taken = ready!(sink.poll_write(cx, &self.pending[self.sent..]))?;
-            self.sent += taken;
-            progress(taken as u64);
-        }
-        // Nothing waits any more: give the memory back, since most transfers never need it again.
-        self.pending = Vec::new();
-        self.sent = 0;
-        sink.poll_flush(cx)
     }
 
     fn poll_step<S: Duplex, T: Duplex>(
@@ -179,7 +162,7 @@ impl OneWay {
         };
         progress(taken as u64);
         if taken < read {
-            self.pending.extend_from_slice(&buffer[taken..read]);
+            self.held.extend(&buffer[taken..read]);
         }
         Poll::Ready(Ok(()))
     }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The contract, which `tests/relay_contract.rs` runs against every rung:
-//! - exactly the budget is moved, or the outcome says why not; no byte beyond the budget leaves the source's socket;
+//! - exactly the budget is moved, or the outcome says why not; a byte beyond the budget stays in the source's socket, or, where the
+//!   kernel has handed it over with others, is returned;
 //! - back-pressure: a sink that does not take bytes stops the source, with at most [`SCRATCH`] bytes held here, or [`PIPE_SIZE`]
 //!   in a pipe;
 //! - an end of the source is passed on only after all bytes before it were handed to the sink (tunnels: as a half-close);
@@ -15,6 +16,7 @@
 
 mod choose;
 mod copy;
+mod held;
 mod pipes;
 pub mod scratch;
 pub(crate) mod sockmap;
@@ -25,7 +27,7 @@ mod tunnel;
 pub use choose::{Rungs, Way};
 pub use copy::{Copy, OneWay};
 pub use pipes::PIPE_SIZE;
-pub use sockmap::Redirected;
+pub use sockmap::{Redirected, Sockmap, SockmapBody};
 pub use splice::{Begin, Fallback, Splice, Spliced};
 pub(crate) use tcp::poll_tcp_read;
 pub use tunnel::{Tunnel, TunnelEnd};
@@ -99,13 +101,15 @@ pub enum End {
 /// A one-way relay rung.
 pub trait Relay {
     /// Moves `budget` bytes and returns how many were moved, and why it ended. `buffered` was read before and goes first;
-    /// it counts towards the budget and must not exceed it. `progress` is called whenever bytes moved.
+    /// it counts towards the budget and must not exceed it. What had to be read beyond the budget is put behind `excess`.
+    /// `progress` is called whenever bytes moved.
     fn transfer<S: Duplex, T: Duplex>(
         &self,
         source: &mut S,
         sink: &mut T,
         buffered: &[u8],
         budget: Budget,
+        excess: &mut Vec<u8>,
         progress: impl FnMut(u64),
     ) -> impl Future<Output = (u64, End)>;
 }

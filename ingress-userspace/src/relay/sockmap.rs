@@ -11,23 +11,23 @@
 //! What is redirected waits in a queue of the kernel's that neither `write` nor `shutdown` looks at: without the wait, bytes
 //! would overtake it, or the connection would end before it. The protocol between the two is in `ingress_common::relay`.
 
+mod body;
 mod probe;
+mod redirected;
 
+pub use body::{Sockmap, SockmapBody};
 pub(crate) use probe::probe;
+pub use redirected::Redirected;
 
 use std::io::{self, Read as _};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ingress_common::relay::Reason;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
 
-use super::{Budget, Duplex, End, SCRATCH, scratch};
-use crate::bpf::{End as Side, JoinError, Joints, Pair, Standing};
+use super::{SCRATCH, scratch};
+use crate::bpf::{JoinError, Joints, Pair};
 use crate::sys::tcp;
 use crate::telemetry::metrics::fallback;
 
@@ -72,7 +72,7 @@ pub(super) fn join(
         Ok(pair) => {
             // What came in between is in the sockets' queues, where the programs have not seen it.
             for socket in [client, backend] {
-                let _ = tcp::look_again(socket);
+                let _ = tcp::low_water(socket, 1);
             }
             Ok(Joined { pair: Rc::new(pair), from_client, from_backend })
         }
@@ -82,311 +82,22 @@ pub(super) fn join(
 
 /// Reads until nothing is left.
 fn empty(socket: &TcpStream, into: &mut Vec<u8>) -> io::Result<()> {
-    let reader = SockRef::from(socket);
     while tcp::unread(socket)? > 0 {
         if into.len() > DRAIN {
             return Err(io::Error::other("more arrives than is read"));
         }
-        let read = scratch::with(|buffer| {
-            let read = (&*reader).read(buffer)?;
-            into.extend_from_slice(&buffer[..read]);
-            Ok::<_, io::Error>(read)
-        })?;
-        if read == 0 {
+        if read_some(socket, into)? == 0 {
             break;
         }
     }
     Ok(())
 }
 
-/// One direction between two joined sockets.
-#[derive(Debug)]
-pub struct Redirected {
-    pair: Rc<Pair>,
-    /// Where the bytes come from.
-    source: Side,
-    budget: Budget,
-    /// Read and not yet taken by the sink; at most [`SCRATCH`], or what was read before.
-    pending: Vec<u8>,
-    sent: usize,
-    /// Bytes that userspace took from the source or found in the buffer.
-    copied: u64,
-    /// Bytes that the kernel has moved, up to the last time that userspace took over.
-    by_kernel: u64,
-    /// Bytes that have arrived since the sockets were joined, and were read here or redirected.
-    accounted: u64,
-    phase: Phase,
-    source_ended: bool,
-    /// When to look again whether what the kernel holds back has come.
-    retry: Option<Pin<Box<Sleep>>>,
-    /// What was moved when it was last asked about progress.
-    asked: u64,
-    /// Times that userspace waited for a flush, and that credit was exhausted.
-    waits: (u64, u64),
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Userspace moves the bytes.
-    Copying,
-    /// The kernel does.
-    Redirecting {
-        /// What the sink had been given before.
-        written: u64,
-    },
-    /// Userspace waits for what the kernel holds.
-    Flushing {
-        /// What the sink will have been given after that.
-        expected: u64,
-        /// What it had been given when it was last looked at.
-        seen: u64,
-        timer: Option<Pin<Box<Sleep>>>,
-    },
-}
-
-impl Redirected {
-    /// A transfer of `budget` bytes that begins with what was read before the sockets were joined.
-    pub(super) fn new(pair: Rc<Pair>, source: Side, budget: Budget, buffered: Vec<u8>) -> Self {
-        let mut this = Self {
-            pair,
-            source,
-            budget,
-            pending: buffered,
-            sent: 0,
-            copied: 0,
-            by_kernel: 0,
-            accounted: 0,
-            phase: Phase::Copying,
-            source_ended: false,
-            retry: None,
-            asked: 0,
-            waits: (0, 0),
-        };
-        this.copied = this.pending.len() as u64;
-        this.spend(this.copied);
-        this
-    }
-
-    /// Bytes that the sink has taken, or the kernel for it.
-    pub fn moved(&self) -> u64 {
-        self.copied - (self.pending.len() - self.sent) as u64 + self.by_kernel()
-    }
-
-    /// Bytes that did not pass through userspace.
-    pub fn by_kernel(&self) -> u64 {
-        let Phase::Redirecting { .. } = self.phase else { return self.by_kernel };
-        let (Standing::Redirecting(bytes) | Standing::Ended(bytes, _)) = self.pair.standing(self.source);
-        self.by_kernel + bytes
-    }
-
-    /// Whether bytes wait for the sink.
-    pub fn waits_for_sink(&self) -> bool {
-        self.sent < self.pending.len() || matches!(self.phase, Phase::Flushing { .. })
-    }
-
-    /// Whether the sink lacks bytes that were taken from the source: here, or in a queue of the kernel's.
-    pub fn owes<T: Duplex>(&self, sink: &T) -> bool {
-        let Phase::Redirecting { written } = self.phase else { return self.waits_for_sink() };
-        let (Standing::Redirecting(moved) | Standing::Ended(moved, _)) = self.pair.standing(self.source);
-        let arrived = sink.kernel_sink().map(tcp::written_at_least);
-        !matches!(arrived, Some(Ok(arrived)) if arrived >= written + moved)
-    }
-
-    /// Whether bytes have moved since it was last asked: the kernel moves them without a word.
-    pub fn progressed(&mut self) -> bool {
-        let moved = self.moved();
-        std::mem::replace(&mut self.asked, moved) != moved
-    }
-
-    /// Times that userspace waited for a flush, and that credit was exhausted.
-    pub fn waits(&self) -> (u64, u64) {
-        self.waits
-    }
-
-    fn spend(&mut self, bytes: u64) {
-        if let Budget::Bytes(left) = &mut self.budget {
-            *left = left.saturating_sub(bytes);
-        }
-    }
-
-    fn left(&self) -> u64 {
-        match self.budget {
-            Budget::Bytes(left) => left,
-            Budget::UntilClose => u64::MAX,
-        }
-    }
-
-    fn finished(&self) -> bool {
-        self.source_ended || self.budget == Budget::Bytes(0)
-    }
-
-    /// Goes on until the end or until a socket is not ready.
-    pub fn poll<S: Duplex, T: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        sink: &mut T,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<End> {
-        loop {
-            let step = match &self.phase {
-                Phase::Copying => self.poll_copying(cx, source, sink, progress),
-                Phase::Redirecting { written } => {
-                    let written = *written;
-                    self.poll_redirecting(cx, source, written, progress)
-                }
-                Phase::Flushing { .. } => self.poll_flushing(cx, sink, progress),
-            };
-            match ready!(step) {
-                Ok(()) => {}
-                Err(end) => return Poll::Ready(end),
-            }
-        }
-    }
-
-    /// Moves what is there; then hands over, or reports the end.
-    fn poll_copying<S: Duplex, T: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        sink: &mut T,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<Result<(), End>> {
-        ready!(self.poll_drain(cx, sink, progress)).map_err(End::Sink)?;
-        if self.finished() {
-            let short = matches!(self.budget, Budget::Bytes(1..));
-            return Poll::Ready(Err(if short { End::Truncated } else { End::Complete }));
-        }
-        let room = usize::try_from(self.left()).unwrap_or(SCRATCH).min(SCRATCH);
-        match self.poll_read(cx, source, room) {
-            Poll::Ready(read) => {
-                let read = read.map_err(End::Source)?;
-                self.accounted += read;
-                self.spend(read);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending if self.hand_over(source, sink) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn poll_drain<T: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut T,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<io::Result<()>> {
-        while self.sent < self.pending.len() {
-            let taken = ready!(sink.poll_write(cx, &self.pending[self.sent..]))?;
-            self.sent += taken;
-            progress(taken as u64);
-        }
-        self.pending = Vec::new();
-        self.sent = 0;
-        sink.poll_flush(cx)
-    }
-
-    /// Reads into what is pending, of which nothing is left.
-    fn poll_read<S: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        room: usize,
-    ) -> Poll<io::Result<u64>> {
-        loop {
-            let read = scratch::with(|buffer| {
-                let read = ready!(source.poll_read(cx, &mut buffer[..room]))?;
-                self.pending.extend_from_slice(&buffer[..read]);
-                Poll::Ready(Ok::<_, io::Error>(read as u64))
-            });
-            let read = ready!(read)?;
-            self.copied += read;
-            if read > 0 || self.everything_came() {
-                self.source_ended = read == 0;
-                return Poll::Ready(Ok(read));
-            }
-            // Bytes that are passed wait in a queue of the kernel's while the socket has no room for them, and the kernel
-            // reports the end although they are still to come.
-            let sleep = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_INTERVAL)));
-            ready!(sleep.as_mut().poll(cx));
-            sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
-        }
-    }
-
-    /// Whether all bytes that have arrived were read or redirected.
-    fn everything_came(&self) -> bool {
-        let redirected = self.by_kernel() - self.by_kernel;
-        self.pair.seen(self.source) <= self.accounted + redirected
-    }
-
-    /// Tries to let the kernel go on. It fails if bytes have come meanwhile: those are to be read first.
-    fn hand_over<S: Duplex, T: Duplex>(&mut self, source: &S, sink: &T) -> bool {
-        if !self.pair.usable() || self.left() < LEAST || source.kernel_source().is_none() {
-            return false;
-        }
-        let Some(Ok(written)) = sink.kernel_sink().map(tcp::written) else { return false };
-        let handed = self.pair.hand_over(self.source, self.accounted, self.left());
-        if handed {
-            self.phase = Phase::Redirecting { written };
-        }
-        handed
-    }
-
-    /// Waits until the kernel passes bytes or the source ends.
-    fn poll_redirecting<S: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        written: u64,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<Result<(), End>> {
-        let room = match self.pair.standing(self.source) {
-            _ if self.budget == Budget::UntilClose => SCRATCH as u64,
-            // If bytes are passed after this look, at least one of them is within the budget.
-            Standing::Redirecting(_) => 1,
-            Standing::Ended(bytes, _) => self.left().saturating_sub(bytes),
-        };
-        let room = usize::try_from(room).unwrap_or(SCRATCH).clamp(1, SCRATCH);
-        let read = ready!(self.poll_read(cx, source, room)).map_err(End::Source)?;
-        let (moved, reason) = match self.pair.standing(self.source) {
-            Standing::Redirecting(moved) => (moved, None),
-            Standing::Ended(moved, reason) => (moved, reason),
-        };
-        self.by_kernel += moved;
-        self.accounted += moved + read;
-        self.spend(moved + read);
-        self.waits.1 += u64::from(reason == Some(Reason::Credit));
-        progress(moved);
-        self.phase = Phase::Flushing { expected: written + moved, seen: 0, timer: None };
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits until what was redirected is with the sink's TCP.
-    fn poll_flushing<T: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut T,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<Result<(), End>> {
-        let Phase::Flushing { expected, seen, timer } = &mut self.phase else { return Poll::Ready(Ok(())) };
-        loop {
-            let Some(socket) = sink.kernel_sink() else {
-                return Poll::Ready(Err(End::Sink(io::ErrorKind::NotConnected.into())));
-            };
-            let written = tcp::written_at_least(socket).map_err(End::Sink)?;
-            if written >= *expected {
-                self.phase = Phase::Copying;
-                return Poll::Ready(Ok(()));
-            }
-            if std::mem::replace(seen, written) < written {
-                progress(0);
-            }
-            if timer.is_none() {
-                self.waits.0 += 1;
-            }
-            let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_INTERVAL)));
-            ready!(sleep.as_mut().poll(cx));
-            sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
-        }
-    }
+/// Reads once, whatever the reactor knows of the socket.
+fn read_some(socket: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
+    scratch::with(|buffer| {
+        let read = (&*SockRef::from(socket)).read(buffer)?;
+        into.extend_from_slice(&buffer[..read]);
+        Ok(read)
+    })
 }

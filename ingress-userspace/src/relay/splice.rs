@@ -16,6 +16,7 @@ mod probe;
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
@@ -48,6 +49,7 @@ impl Relay for Splice {
         sink: &mut T,
         buffered: &[u8],
         budget: Budget,
+        _: &mut Vec<u8>,
         mut progress: impl FnMut(u64),
     ) -> (u64, End) {
         let mut spliced = Spliced::new(budget, buffered, Begin::Spliced);
@@ -76,6 +78,8 @@ pub enum Fallback {
     Source,
     /// The kernel refuses to splice to the sink.
     Sink,
+    /// The source has bytes that splice(2) does not see: it is in another agent's sockmap.
+    Hidden,
 }
 
 impl Fallback {
@@ -83,6 +87,7 @@ impl Fallback {
     pub fn label(self) -> &'static str {
         match self {
             Self::NoPipe => fallback::NO_PIPE,
+            Self::Hidden => fallback::HIDDEN,
             Self::NoSocket | Self::Source | Self::Sink => fallback::GIVEN_UP,
         }
     }
@@ -116,6 +121,8 @@ struct Stretch {
     held: Option<(Pipe, usize)>,
     small_fills: u32,
     source_ended: bool,
+    /// Whether the source was waited for, or nothing is known of it yet.
+    waited: bool,
 }
 
 /// Why a stretch of splicing ended.
@@ -149,6 +156,14 @@ impl Spliced {
     /// How many of them did not pass through userspace.
     pub fn by_kernel(&self) -> u64 {
         self.by_kernel
+    }
+
+    /// What is not taken from the source yet.
+    pub(super) fn left(&self) -> Budget {
+        match &self.stage {
+            Stage::Copy { copy, .. } => copy.left(),
+            Stage::Splice(stretch) => stretch.budget,
+        }
     }
 
     /// Why it is copied to its end, if it is.
@@ -208,7 +223,7 @@ impl Spliced {
 
 impl Stretch {
     fn new(budget: Budget) -> Self {
-        Self { budget, held: None, small_fills: 0, source_ended: false }
+        Self { budget, held: None, small_fills: 0, source_ended: false, waited: true }
     }
 
     fn poll<S: Duplex, T: Duplex>(
@@ -279,22 +294,28 @@ impl Stretch {
         let refuse = |why| Poll::Ready(Err(Left::Refused(why, Vec::new())));
         let Some(tcp) = source.kernel_source() else { return refuse(Fallback::NoSocket) };
         loop {
-            ready!(tcp.poll_read_ready(cx)).map_err(source_failed)?;
+            let Poll::Ready(ready) = tcp.poll_read_ready(cx) else {
+                self.waited = true;
+                return Poll::Pending;
+            };
+            ready.map_err(source_failed)?;
             let Ok(pipe) = pipes::take() else { return refuse(Fallback::NoPipe) };
             let room = self.room(pipe.capacity());
-            let filled = tcp.try_io(Interest::READABLE, || pipe.fill(tcp, room));
-            match filled {
-                Ok(0) => self.source_ended = source.kernel_end().is_ok(),
-                Ok(bytes) => {
-                    self.took(bytes, room);
-                    self.held = Some((pipe, bytes));
-                    return Poll::Ready(Ok(()));
-                }
-                Err(_) => {}
+            let waited = std::mem::take(&mut self.waited);
+            // Within it, so that a socket with hidden bytes keeps its readiness.
+            let filled = tcp.try_io(Interest::READABLE, || fill(&pipe, source, tcp, room, waited));
+            if let Ok(Some(bytes @ 1..)) = filled {
+                self.took(bytes, room);
+                self.held = Some((pipe, bytes));
+                return Poll::Ready(Ok(()));
             }
             pipes::put(pipe);
             match filled {
-                Ok(_) => return Poll::Ready(source.kernel_end().map_err(source_failed)),
+                Ok(Some(_)) => {
+                    self.source_ended = source.kernel_end().is_ok();
+                    return Poll::Ready(source.kernel_end().map_err(source_failed));
+                }
+                Ok(None) => return refuse(Fallback::Hidden),
                 // The pipe is empty, so it is the socket that has nothing; its readiness is cleared.
                 Err(error) if again(&error) => {}
                 Err(error) if refused(&error) => return refuse(Fallback::Source),
@@ -333,6 +354,34 @@ impl Stretch {
             Err(error) => sink_failed(error),
         }
     }
+}
+
+/// Fills an empty pipe; 0 is the source's end, and `None` says that it has bytes which splice(2) does not see: what a program of
+/// another agent's sockmap has passed is read by `recv` only. It is asked for where that costs little: at an end, and where a wait
+/// should have brought something.
+fn fill<S: Duplex>(
+    pipe: &Pipe,
+    source: &S,
+    tcp: &TcpStream,
+    room: usize,
+    waited: bool,
+) -> io::Result<Option<usize>> {
+    let filled = pipe.fill(tcp, room);
+    let suspicious = matches!(&filled, Ok(0)) || waited && is_nothing(&filled);
+    let has_bytes = || matches!(SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]), Ok(1..));
+    if !suspicious || source.plain_socket().is_none() || !has_bytes() {
+        return filled.map(Some);
+    }
+    // What has come meanwhile is found by another try.
+    match pipe.fill(tcp, room) {
+        Ok(0) => Ok(None),
+        filled if is_nothing(&filled) => Ok(None),
+        filled => filled.map(Some),
+    }
+}
+
+fn is_nothing(filled: &io::Result<usize>) -> bool {
+    matches!(filled, Err(error) if again(error))
 }
 
 /// Has TCP send what comes together, at the latest when `work` has ended. A socket that does not do so works as well.

@@ -145,7 +145,7 @@ impl Tunnel {
     pub fn progressed(&mut self) -> bool {
         let moved = |direction: &mut Direction| match &mut direction.way {
             Way::Sockmap(redirected) => redirected.progressed(),
-            Way::Copy(_) | Way::Splice(_) => false,
+            Way::Copy(_) | Way::Splice(_) | Way::Body(_) => false,
         };
         moved(&mut self.up) | moved(&mut self.down)
     }

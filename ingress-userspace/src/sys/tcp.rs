@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, AsRawFd as _};
 /// Offset of `tcpi_bytes_acked` in `struct tcp_info` (linux/tcp.h, since 4.1): eight bytes, 24 words, two rates.
 const BYTES_ACKED: usize = 8 + 24 * 4 + 2 * 8;
 
+/// Offset of `tcpi_bytes_received`, which follows it.
+const BYTES_RECEIVED: usize = BYTES_ACKED + 8;
+
 /// The state of a connection that is gone (net/tcp_states.h).
 const TCP_CLOSE: u8 = 7;
 
@@ -15,7 +18,23 @@ const TRIES: usize = 100;
 
 /// Bytes that were acknowledged, or an error if the connection is gone.
 fn acknowledged(socket: &impl AsFd) -> io::Result<u64> {
-    let mut info = [0_u8; BYTES_ACKED + 8];
+    let info = info(socket)?;
+    if info[0] == TCP_CLOSE {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    Ok(count(&info, BYTES_ACKED))
+}
+
+/// Bytes that have arrived in order, whether they were read or not.
+pub(crate) fn received(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(count(&info(socket)?, BYTES_RECEIVED))
+}
+
+/// `struct tcp_info`, up to what is used of it.
+type Info = [u8; BYTES_RECEIVED + 8];
+
+fn info(socket: &impl AsFd) -> io::Result<Info> {
+    let mut info: Info = [0; BYTES_RECEIVED + 8];
     let mut length = info.len() as libc::socklen_t;
     // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to the buffer.
     let failed = unsafe {
@@ -27,14 +46,11 @@ fn acknowledged(socket: &impl AsFd) -> io::Result<u64> {
             &raw mut length,
         )
     };
-    if failed != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if info[0] == TCP_CLOSE {
-        return Err(io::ErrorKind::ConnectionReset.into());
-    }
-    let bytes = info.last_chunk().copied().unwrap_or_default();
-    Ok(u64::from_ne_bytes(bytes))
+    if failed == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+fn count(info: &Info, at: usize) -> u64 {
+    info[at..].first_chunk().copied().map_or(0, u64::from_ne_bytes)
 }
 
 /// Bytes that were given to the connection and are not acknowledged (SIOCOUTQ).
@@ -83,16 +99,17 @@ pub(crate) fn undelivered(socket: &impl AsFd) -> io::Result<u64> {
     outstanding(socket)
 }
 
-/// Makes the kernel look at what has arrived already, as if it came now.
-pub(crate) fn look_again(socket: &impl AsFd) -> io::Result<()> {
-    let one: libc::c_int = 1;
+/// Says from how many unread bytes on the kernel tells of them (`SO_RCVLOWAT`), and makes it look at what has arrived already as if
+/// it came now. For a socket in a sockmap it is the programs that are told. An end and a full buffer are told of in any case.
+pub(crate) fn low_water(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: the descriptor is open, and the kernel reads one int.
     let failed = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_RCVLOWAT,
-            (&raw const one).cast(),
+            (&raw const bytes).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

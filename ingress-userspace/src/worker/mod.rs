@@ -159,6 +159,7 @@ impl Worker {
         Rungs {
             splice_from: splice.then_some(kernel.thresholds().splice_body),
             sockmap: if sockmap { Joints::of_process().ok() } else { None },
+            sockmap_from: kernel.thresholds().sockmap_body,
         }
     }
 

@@ -10,7 +10,7 @@ pub(crate) enum Rung {
     Copy,
     /// splice(2), plain to plain.
     Splice,
-    /// The sockmap: tunnels and passthrough.
+    /// The sockmap: bodies between plain connections, tunnels and passthrough.
     Sockmap,
     /// splice(2) to and from TLS whose records the kernel makes.
     Ktls,
@@ -122,7 +122,7 @@ impl Plan {
         let (via, tunnel) = match rung {
             Rung::Copy => (if plain { Via::Plain } else { tls }, dice.one_in(5)),
             Rung::Splice => (Via::Plain, dice.one_in(4)),
-            Rung::Sockmap => (Via::Plain, true),
+            Rung::Sockmap => (Via::Plain, dice.one_in(3)),
             Rung::Ktls => (tls, dice.one_in(10)),
         };
         let cut = dice.one_in(4);

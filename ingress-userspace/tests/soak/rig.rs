@@ -26,7 +26,7 @@ impl Rung {
         match self {
             Self::Copy => "  ktls: off\n  splice: off\n  sockmap: off\n",
             Self::Splice => "  ktls: off\n  splice: auto\n  spliceFrom: 0\n  sockmap: off\n",
-            Self::Sockmap => "  ktls: off\n  splice: off\n  sockmap: auto\n",
+            Self::Sockmap => "  ktls: off\n  splice: off\n  sockmap: auto\n  sockmapFrom: 0\n",
             Self::Ktls => "  ktls: auto\n  splice: auto\n  spliceFrom: 0\n  sockmap: off\n",
         }
     }

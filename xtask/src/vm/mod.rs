@@ -82,7 +82,7 @@ impl Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 15] = [
+const SUITES: [&str; 16] = [
     "verifier",
     "doctor",
     "ebpf",
@@ -90,6 +90,7 @@ const SUITES: [&str; 15] = [
     "relay_contract",
     "ktls",
     "sockmap",
+    "sockmap_bodies",
     "kernel_faults",
     "passthrough",
     "h1_upgrade",

@@ -1,12 +1,14 @@
 //! Message bodies on their way: the known length goes through the relay, the others are framed anew.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use ingress_core::http::{
     BodyLength, CHUNK_END, ChunkedDecoder, Event, LAST_CHUNK, Reject, write_chunk_header,
 };
 
+use crate::bpf::{End as Side, Pair};
 use crate::relay::{Duplex, End, Rungs, Way, scratch};
 use crate::telemetry::WorkerMetrics;
 use crate::telemetry::metrics::TransferKind;
@@ -57,6 +59,8 @@ enum Source {
 #[derive(Debug)]
 pub(crate) struct Body {
     source: Source,
+    /// Who sends it.
+    from: Side,
     /// Whether the receiver gets chunks; otherwise plain bytes.
     chunked_out: bool,
     /// Largest payload; 0 is no limit.
@@ -79,15 +83,16 @@ pub(crate) struct Body {
 impl Body {
     /// A request's body as it was announced; chunks go on as chunks.
     pub(crate) fn request(length: BodyLength, limit: u64, rungs: Rungs) -> Self {
-        Self::new(length, ChunkedDecoder::request(), matches!(length, BodyLength::Chunked), limit, rungs)
+        let chunked = matches!(length, BodyLength::Chunked);
+        Self { limit, ..Self::new(length, Side::Client, ChunkedDecoder::request(), chunked, rungs) }
     }
 
     /// A response's body as it was announced. Chunks go out only if the source is chunked or ends by close.
     pub(crate) fn response(length: BodyLength, chunked_out: bool, rungs: Rungs) -> Self {
-        Self::new(length, ChunkedDecoder::response(), chunked_out, 0, rungs)
+        Self::new(length, Side::Backend, ChunkedDecoder::response(), chunked_out, rungs)
     }
 
-    fn new(length: BodyLength, decoder: ChunkedDecoder, chunked_out: bool, limit: u64, rungs: Rungs) -> Self {
+    fn new(length: BodyLength, from: Side, decoder: ChunkedDecoder, chunked_out: bool, rungs: Rungs) -> Self {
         let source = match length {
             BodyLength::Empty => Source::Known(0),
             BodyLength::Known(bytes) => Source::Known(bytes),
@@ -98,8 +103,9 @@ impl Body {
             complete: matches!(source, Source::Known(0)),
             end_in_doubt: false,
             source,
+            from,
             chunked_out,
-            limit,
+            limit: 0,
             payload: 0,
             relay: None,
             rungs,
@@ -143,6 +149,49 @@ impl Body {
     /// Takes an end by close for an early one from now on: a write has met the source's reset, of which the kernel tells once.
     pub(crate) fn doubt_end(&mut self) {
         self.end_in_doubt = true;
+    }
+
+    /// Says that so many bytes were read from the connection that takes the body.
+    pub(crate) fn sink_was_read(&mut self, bytes: usize) {
+        if let Some(Way::Body(body)) = &mut self.relay {
+            body.sink_was_read(bytes);
+        }
+    }
+
+    /// What has come from the connection that takes the body, and comes before what is read there next.
+    pub(crate) fn take_from_sink(&mut self) -> Vec<u8> {
+        match &mut self.relay {
+            Some(Way::Body(body)) => body.take_from_sink(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Leaves the sockets as they are, which the answer begins to use. If the kernel has them joined, that is said: nobody else
+    /// may have either of them after this exchange.
+    pub(crate) fn stay(&mut self) -> bool {
+        if let Some(Way::Body(body)) = &mut self.relay {
+            return body.stay();
+        }
+        self.not_joined();
+        false
+    }
+
+    /// Leaves the sockmap out, where it was not begun with it.
+    pub(crate) fn not_joined(&mut self) {
+        self.rungs.sockmap = None;
+    }
+
+    /// What joins its sockets now. While they are read from, it has to live: a socket that leaves the map loses what was passed to it.
+    pub(crate) fn pair(&self) -> Option<Rc<Pair>> {
+        match &self.relay {
+            Some(Way::Body(body)) => body.pair(),
+            _ => None,
+        }
+    }
+
+    /// Has it read and written, where it was not begun otherwise.
+    pub(crate) fn copy_only(&mut self) {
+        self.rungs = Rungs::COPY;
     }
 
     /// Bytes of payload so far.
@@ -246,8 +295,11 @@ impl Body {
                 return Poll::Ready(BodyEnd::Complete);
             }
             if let Source::Known(left) = self.source {
-                let relay = self.relay.get_or_insert_with(|| self.rungs.body(left, source, sink));
+                let relay = self.relay.get_or_insert_with(|| self.rungs.body(left, self.from, source, sink));
                 let end = ready!(relay.poll(cx, source, sink, &mut progress));
+                if let Way::Body(body) = relay {
+                    excess.append(&mut body.take_excess());
+                }
                 self.complete = matches!(end, End::Complete);
                 return Poll::Ready(end.into());
             }

@@ -14,6 +14,7 @@ use ingress_core::table::{ClassId, RoutingTable};
 use super::access;
 use super::answer::refuse;
 use super::decide::{self, Decided, Names, Request};
+use crate::bpf::Pair;
 use crate::http::problem::{self, Problem};
 use crate::listener::stream::ClientStream;
 use crate::relay::{Duplex, scratch};
@@ -100,6 +101,8 @@ pub(crate) struct Connection {
     pub(crate) timer: Rc<Timer>,
     /// Its socket.
     pub(crate) stream: ClientStream,
+    /// What has joined it in the sockmap, if it did not leave before the end of its last request. Dropped after the socket.
+    pub(crate) joined: Option<Rc<Pair>>,
     /// Its other end.
     pub(crate) peer: Peer,
     /// What it is served with: from its host on the class of the present request, else of the one before; at first, the
@@ -149,6 +152,7 @@ impl Connection {
             worker,
             timer,
             stream,
+            joined: None,
             peer,
             head_limits: class.request_limits,
             class,

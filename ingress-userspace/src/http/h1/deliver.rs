@@ -32,6 +32,8 @@ pub(crate) async fn deliver(
     tally: &mut Tally,
 ) -> After {
     tally.status = response.status;
+    // What is read from the backend from now on is not reported to a request's body that is still on its way.
+    let joined = !request.body.delivered() && request.body.stay();
     match response.rest {
         Rest::Tunnel(early) => {
             let lasting = request.grant.lasting.take();
@@ -49,6 +51,12 @@ pub(crate) async fn deliver(
         }
         Rest::Body(mut body) => {
             let mut lease = lease;
+            if joined {
+                body.copy_only();
+            } else if !request.body.delivered() {
+                // Its client is still read for the request's body.
+                body.not_joined();
+            }
             if body.pays() {
                 offload::for_response(connection, lease.stream());
             }
@@ -61,7 +69,8 @@ pub(crate) async fn deliver(
             }
             tally.bytes_out = body.payload();
             body.count(&connection.worker.metrics);
-            finish(connection, request, lease, tally, &end, response.reusable, response.close)
+            let reusable = response.reusable && !joined;
+            finish(connection, request, lease, tally, &end, reusable, response.close || joined)
         }
     }
 }
@@ -131,7 +140,9 @@ async fn stream_body(
                 }
             }
             let progress = |_| timer.set(Bound::Idle, worker.now(), idle);
-            match body.poll(cx, upstream, &mut connection.stream, &mut excess, progress) {
+            let polled = body.poll(cx, upstream, &mut connection.stream, &mut excess, progress);
+            connection.input.append(&mut body.take_from_sink());
+            match polled {
                 // Bytes after the end of the response: its connection must not be used again.
                 Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => {
                     Poll::Ready(Ended::Body(BodyEnd::CompleteWithExcess))
@@ -139,7 +150,12 @@ async fn stream_body(
                 Poll::Ready(end) => Poll::Ready(Ended::Body(end)),
                 // What is left of a body that is not sent on is no sign of the client's.
                 Poll::Pending if !request.body.delivered() => Poll::Pending,
-                Poll::Pending => connection.poll_client(cx).map(|()| Ended::ClientGone),
+                Poll::Pending => {
+                    let before = connection.input.len();
+                    let watched = connection.poll_client(cx);
+                    body.sink_was_read(connection.input.len() - before);
+                    watched.map(|()| Ended::ClientGone)
+                }
             }
         })
         .await;

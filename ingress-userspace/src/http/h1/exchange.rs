@@ -72,6 +72,8 @@ pub(crate) async fn forward(connection: &mut Connection, mut request: Box<Reques
     let after = attempts(connection, &mut request, &mut tally).await;
     tally.bytes_in += request.body.payload();
     request.body.count(&worker.metrics);
+    // What the client still sends may be read until the connection is closed.
+    connection.joined = request.body.pair();
     let record = RequestRecord {
         rule: Some(&request.rule),
         backend: Some(&request.backend),
@@ -312,11 +314,19 @@ fn poll_receive(
     ready!(request.poll_renewed(cx));
     scratch::with(|scratch| {
         loop {
-            let received = match ready!(upstream.poll_read(cx, scratch)) {
-                Ok(0) | Err(_) => return Poll::Ready(Event::Failed(Failure::BackendClosed)),
-                Ok(received) => received,
+            let early = request.body.take_from_sink();
+            let received = if early.is_empty() {
+                match ready!(upstream.poll_read(cx, scratch)) {
+                    Ok(0) | Err(_) => return Poll::Ready(Event::Failed(Failure::BackendClosed)),
+                    Ok(received) => &scratch[..received],
+                }
+            } else {
+                &early
             };
-            match sending.reader.take(connection, request, &scratch[..received]) {
+            if early.is_empty() {
+                request.body.sink_was_read(received.len());
+            }
+            match sending.reader.take(connection, request, received) {
                 Ok(Some(response)) => return Poll::Ready(Event::Response(response)),
                 Ok(None) if connection.output.is_empty() => {}
                 Ok(None) => return Poll::Ready(Event::Interim),

@@ -149,6 +149,8 @@ pub mod fallback {
     pub const MAP_FULL: &str = "map-full";
     /// The kernel refused the socket: another agent's sockmap may have it already.
     pub const INSERT_REFUSED: &str = "insert-refused";
+    /// The source has bytes that splice(2) does not see: it is in another agent's sockmap.
+    pub const HIDDEN: &str = "foreign-sockmap";
     /// No pipe: a limit on file descriptors, or on the memory of pipes.
     pub const NO_PIPE: &str = "no-pipe";
     /// The cipher suite or the TLS version is not one that the kernel has.
@@ -162,7 +164,7 @@ pub mod fallback {
 
     /// All of them.
     pub(crate) const ALL: &[&str] =
-        &[MAP_FULL, INSERT_REFUSED, NO_PIPE, UNSUPPORTED_CIPHER, MID_RECORD, REFUSED, GIVEN_UP];
+        &[MAP_FULL, INSERT_REFUSED, HIDDEN, NO_PIPE, UNSUPPORTED_CIPHER, MID_RECORD, REFUSED, GIVEN_UP];
 }
 
 /// How an attempt on a backend fails: the kinds of `upstream::AcquireError`, and what happens after a connect.

@@ -228,7 +228,7 @@ impl WorkerMetrics {
 
     /// So many times userspace waited until what the kernel had taken was with the receiver's TCP, and the kernel held as
     /// much for a slow receiver as it may.
-    pub fn relay_waits(&self, flushes: u64, credits: u64) {
+    pub fn relay_waits(&self, (flushes, credits): (u64, u64)) {
         self.counters.relay.flushes.add(flushes);
         self.counters.relay.credits.add(credits);
     }
