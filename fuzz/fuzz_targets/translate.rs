@@ -1,11 +1,12 @@
-//! Objects in any order, and with any content: never a panic, the same table change by change as at once, and nothing
-//! left when all objects are gone.
+//! Objects in any order, and with any content: never a panic, the same table change by change as at once, at no step a rule without the
+//! policy that its Ingress has, and nothing left when all objects are gone.
 #![no_main]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use ingress_core::objects::{Change, Kind, NamespacedName, Object, ObjectKey};
+use ingress_core::table::{Denied, RoutingTable, Rule};
 use ingress_core::translate::{CONTROLLER_NAME, TranslateOptions, Translator};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -26,10 +27,13 @@ static PAIR: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const HOSTS: [&str; 6] = ["", "a.example", "b.example", "*.example", "x.a.example", "*.a.example"];
 const PATHS: [&str; 8] = ["/", "/a", "/a/", "/a/b", "/.well-known/acme-challenge/x", "/%61", "//", "/a/../b"];
+const ISSUERS: [&str; 4] =
+    ["https://id.example", "https://id.example/tenant", "http://id.example", "id.example"];
+const TEAMS: [&str; 2] = ["web", "api"];
 const PATH_TYPES: [&str; 4] = ["Exact", "Prefix", "ImplementationSpecific", "Other"];
 
 /// A word that matters, or any.
-#[derive(Arbitrary, Debug)]
+#[derive(Arbitrary, Debug, Clone)]
 enum Word<'a> {
     Known(u8),
     Any(&'a str),
@@ -81,8 +85,51 @@ struct Address<'a> {
     text: Word<'a>,
 }
 
+/// What an Ingress says of who may use it.
+#[derive(Arbitrary, Debug, Default, Clone)]
+struct Marks<'a> {
+    policy: Option<Word<'a>>,
+    team: Option<u8>,
+    auth_url: Option<Word<'a>>,
+    auth_signin: Option<Word<'a>>,
+}
+
+/// Which Ingresses a policy is for.
+#[derive(Arbitrary, Debug, Clone)]
+enum Targets<'a> {
+    Nothing,
+    Names(Vec<Word<'a>>),
+    Team(u8),
+    Both(Word<'a>, u8),
+    Unreadable,
+}
+
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
+    Provider {
+        name: u8,
+        github: bool,
+        issuer: Word<'a>,
+        secret: Word<'a>,
+        authorities: Option<Word<'a>>,
+        unknown: bool,
+    },
+    Policy {
+        name: u8,
+        targets: Targets<'a>,
+        provider: Option<Word<'a>>,
+        external: Option<Word<'a>>,
+        allow: u8,
+        group: Word<'a>,
+        public: Vec<(Word<'a>, bool)>,
+        fields: Vec<(Word<'a>, u8)>,
+        lifetime: Option<Word<'a>>,
+        unknown: bool,
+    },
+    Opaque {
+        name: u8,
+        value: &'a [u8],
+    },
     Class {
         name: u8,
         ours: bool,
@@ -96,6 +143,7 @@ enum Step<'a> {
         legacy_class: Option<Word<'a>>,
         default: Option<Backend<'a>>,
         routes: Vec<Route<'a>>,
+        marks: Marks<'a>,
         tls: Vec<(Vec<Word<'a>>, Option<Word<'a>>)>,
     },
     Service {
@@ -144,10 +192,14 @@ impl Step<'_> {
                 let controller = if *ours { CONTROLLER_NAME } else { "example.com/other" };
                 Object::IngressClass(typed(json!({"metadata": meta, "spec": {"controller": controller}}))?)
             }
-            Self::Ingress { name, created, class, legacy_class, default, routes, tls } => {
+            Self::Ingress { name, created, class, legacy_class, default, routes, marks, tls } => {
                 let mut meta = metadata(*name, *created);
+                meta["annotations"] = marks.annotations();
                 if let Some(class) = legacy_class {
-                    meta["annotations"] = json!({"kubernetes.io/ingress.class": class.of(&NAMES)});
+                    meta["annotations"]["kubernetes.io/ingress.class"] = json!(class.of(&NAMES));
+                }
+                if let Some(team) = marks.team {
+                    meta["labels"] = json!({"team": team_of(team)});
                 }
                 let rules: Vec<Value> = routes.iter().map(rule).collect();
                 let tls: Vec<Value> = tls.iter().map(tls_entry).collect();
@@ -158,6 +210,37 @@ impl Step<'_> {
                     "tls": tls,
                 });
                 Object::Ingress(typed(json!({"metadata": meta, "spec": spec}))?)
+            }
+            Self::Provider { name, github, issuer, secret, authorities, unknown } => {
+                let mut spec = json!({
+                    "issuer": issuer.of(&ISSUERS), "clientID": "site",
+                    "clientSecret": {"name": secret.of(&NAMES), "key": "client-secret"},
+                });
+                if *github {
+                    spec["kind"] = json!("GitHub");
+                }
+                if let Some(name) = authorities {
+                    spec["certificateAuthorities"] = json!({"name": name.of(&NAMES), "key": "ca.crt"});
+                }
+                if *unknown {
+                    spec["unknown"] = json!(true);
+                }
+                Object::IdentityProvider(typed(json!({"metadata": metadata(*name, None), "spec": spec}))?)
+            }
+            Self::Policy { .. } => {
+                let (name, spec) = self.policy()?;
+                Object::AccessPolicy(typed(json!({"metadata": metadata(name, None), "spec": spec}))?)
+            }
+            Self::Opaque { name, value } => {
+                let mut secret = k8s_openapi::api::core::v1::Secret {
+                    type_: Some("Opaque".to_owned()),
+                    ..Default::default()
+                };
+                secret.metadata = serde_json::from_value(metadata(*name, None)).ok()?;
+                let data = secret.data.get_or_insert_default();
+                data.insert("client-secret".to_owned(), k8s_openapi::ByteString(value.to_vec()));
+                data.insert("ca.crt".to_owned(), k8s_openapi::ByteString(PAIR.0.clone()));
+                Object::Secret(Arc::new(secret))
             }
             Self::Service { name, external, ports } => {
                 let ports: Vec<Value> = ports.iter().map(service_port).collect();
@@ -189,8 +272,15 @@ impl Step<'_> {
             }
             // What served stays when its Secret goes: that depends on history, so Secrets are not deleted here.
             Self::Delete { kind, name: index } => {
-                let kind = [Kind::Ingress, Kind::IngressClass, Kind::Service, Kind::EndpointSlice]
-                    [usize::from(*kind) % 4];
+                const KINDS: [Kind; 6] = [
+                    Kind::Ingress,
+                    Kind::IngressClass,
+                    Kind::Service,
+                    Kind::EndpointSlice,
+                    Kind::IdentityProvider,
+                    Kind::AccessPolicy,
+                ];
+                let kind = KINDS[usize::from(*kind) % KINDS.len()];
                 let namespace = if kind == Kind::IngressClass { "" } else { "default" };
                 return Some(Change::Delete(ObjectKey {
                     kind,
@@ -199,6 +289,170 @@ impl Step<'_> {
             }
         };
         Some(Change::Upsert(object))
+    }
+}
+
+impl Step<'_> {
+    /// The name and `spec` of an AccessPolicy.
+    fn policy(&self) -> Option<(u8, Value)> {
+        const FROM: [&str; 5] = ["User", "Email", "Groups", "Subject", "AccessToken"];
+        let Self::Policy {
+            name,
+            targets,
+            provider,
+            external,
+            allow,
+            group,
+            public,
+            fields,
+            lifetime,
+            unknown,
+        } = self
+        else {
+            return None;
+        };
+        let mut spec = json!({});
+        match targets {
+            Targets::Nothing => {}
+            Targets::Names(names) => {
+                let names: Vec<&str> = names.iter().map(|name| name.of(&NAMES)).collect();
+                spec["targets"] = json!({"ingresses": names});
+            }
+            Targets::Team(team) => spec["targets"] = json!({"matchLabels": {"team": team_of(*team)}}),
+            Targets::Both(name, team) => {
+                let labels = json!({"team": team_of(*team)});
+                spec["targets"] = json!({"ingresses": [name.of(&NAMES)], "matchLabels": labels});
+            }
+            Targets::Unreadable => spec["targets"] = json!({"ingress": "a"}),
+        }
+        if let Some(provider) = provider {
+            spec["provider"] = json!(provider.of(&NAMES));
+        }
+        if let Some(url) = external {
+            spec["external"] = json!({"url": url.of(&["http://auth.example/check", "ftp://auth.example/"])});
+        }
+        match allow % 4 {
+            0 => {}
+            1 => spec["allow"] = json!([]),
+            2 => spec["allow"] = json!([{"authenticated": true}]),
+            _ => spec["allow"] = json!([{"groups": [group.of(&["staff"])]}]),
+        }
+        let path = |(path, exact): &(Word<'_>, bool)| json!({"path": path.of(&PATHS), "type": if *exact { "Exact" } else { "Prefix" }});
+        spec["publicPaths"] = public.iter().map(path).collect();
+        let field = |(name, from): &(Word<'_>, u8)| {
+            let from = FROM[usize::from(*from) % FROM.len()];
+            json!({"name": name.of(&["X-User", "Authorization", "Cookie"]), "from": from})
+        };
+        if !fields.is_empty() {
+            spec["forward"] = json!({"fields": fields.iter().map(field).collect::<Vec<_>>()});
+        }
+        if let Some(lifetime) = lifetime {
+            spec["session"] = json!({"lifetime": lifetime.of(&["1h", "1s", "never"])});
+        }
+        if *unknown {
+            spec["unknown"] = json!(true);
+        }
+        Some((*name, spec))
+    }
+}
+
+fn team_of(index: u8) -> &'static str {
+    TEAMS[usize::from(index) % TEAMS.len()]
+}
+
+impl Marks<'_> {
+    fn annotations(&self) -> Value {
+        let mut annotations = json!({});
+        if let Some(policy) = &self.policy {
+            annotations["penstock.dev/access-policy"] = json!(policy.of(&NAMES));
+        }
+        if let Some(url) = &self.auth_url {
+            let name = "nginx.ingress.kubernetes.io/auth-url";
+            annotations[name] =
+                json!(url.of(&["http://auth.example/check", "https://auth.example/", "auth"]));
+        }
+        if let Some(url) = &self.auth_signin {
+            annotations["nginx.ingress.kubernetes.io/auth-signin"] =
+                json!(url.of(&["https://auth.example/in"]));
+        }
+        annotations
+    }
+}
+
+/// What is written about who may use an Ingress, by name: all of it is in one namespace.
+#[derive(Default)]
+struct World<'a> {
+    ingresses: BTreeMap<&'static str, Marks<'a>>,
+    policies: BTreeMap<&'static str, Targets<'a>>,
+    providers: BTreeSet<&'static str>,
+}
+
+impl<'a> World<'a> {
+    fn take(&mut self, step: &Step<'a>) {
+        match step {
+            Step::Ingress { name: index, marks, .. } => {
+                self.ingresses.insert(name(*index), marks.clone());
+            }
+            Step::Policy { name: index, targets, .. } => {
+                self.policies.insert(name(*index), targets.clone());
+            }
+            Step::Provider { name: index, .. } => {
+                self.providers.insert(name(*index));
+            }
+            Step::Delete { kind, name: index } => {
+                match kind % 6 {
+                    0 => drop(self.ingresses.remove(name(*index))),
+                    4 => drop(self.providers.remove(name(*index))),
+                    5 => drop(self.policies.remove(name(*index))),
+                    _ => {}
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// The policies that an Ingress has, and whether anything else guards it.
+    fn guards(&self, ingress: &str) -> (BTreeSet<&str>, bool) {
+        let Some(marks) = self.ingresses.get(ingress) else { return (BTreeSet::new(), false) };
+        let is_for = |targets: &Targets<'_>| {
+            let of_team = |team: u8| marks.team.is_some_and(|own| team_of(own) == team_of(team));
+            match targets {
+                Targets::Nothing => false,
+                Targets::Names(names) => names.iter().any(|name| name.of(&NAMES) == ingress),
+                Targets::Team(team) => of_team(*team),
+                Targets::Both(name, team) => name.of(&NAMES) == ingress || of_team(*team),
+                // Whom it is for cannot be read.
+                Targets::Unreadable => true,
+            }
+        };
+        let by_target = self.policies.iter().filter(|(_, targets)| is_for(targets)).map(|(name, _)| *name);
+        let named = marks.policy.as_ref().map(|policy| policy.of(&NAMES));
+        (by_target.chain(named).collect(), marks.auth_url.is_some() || marks.auth_signin.is_some())
+    }
+
+    /// Law 2, told by what is written alone.
+    fn check(&self, table: &RoutingTable, rule: &Rule) {
+        let access = rule.access.map(|id| table.access(id));
+        let denies = access.is_some_and(|access| access.policy.problem.is_some())
+            || rule.denied == Some(Denied::Access);
+        let (policies, other) = self.guards(&rule.ingress.name);
+        let guards = policies.len() + usize::from(other);
+        match access {
+            _ if guards > 1 => assert!(denies, "{} has more than one guard: {table}", rule.ingress),
+            None => assert!(guards == 0 || denies, "{} has no guard: {table}", rule.ingress),
+            Some(_) if guards == 0 => panic!("{} has a guard that nobody wrote: {table}", rule.ingress),
+            Some(access) if other => assert!(denies || (access.of_ingress && access.external.is_some())),
+            Some(access) => {
+                let name = &*access.name.name;
+                let is_own =
+                    !access.of_ingress && policies.contains(name) && self.policies.contains_key(name);
+                let by_provider = access.provider.as_ref().is_some_and(|provider| {
+                    self.providers.contains(&*provider.name.name) && provider.issuer.starts_with("https://")
+                });
+                let decides = (by_provider && !access.policy.allow.is_empty()) || access.external.is_some();
+                assert!(denies || (is_own && decides), "{} is not guarded by {name}: {table}", rule.ingress);
+            }
+        }
     }
 }
 
@@ -244,22 +498,27 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>, &str, &str)| {
     let (plaintext, steps, host, path) = input;
     // A Secret that was good outlives a bad successor: that depends on history too, so each Secret comes once.
     let mut secrets = BTreeSet::new();
-    let changes: Vec<Change> = steps
-        .iter()
-        .filter(
-            |step| !matches!(step, Step::Secret { name, .. } if !secrets.insert(name % NAMES.len() as u8)),
-        )
-        .filter_map(Step::change)
-        .collect();
+    let mut comes_again = |step: &Step<'_>| {
+        let (Step::Secret { name, .. } | Step::Opaque { name, .. }) = step else { return false };
+        !secrets.insert(name % NAMES.len() as u8)
+    };
+    let steps = steps.iter().filter(|step| !comes_again(step));
+    let steps: Vec<_> = steps.filter_map(|step| Some((step, step.change()?))).collect();
+    let changes: Vec<Change> = steps.iter().map(|(_, change)| change.clone()).collect();
 
     let mut at_once = translator(plaintext);
     let table = at_once.apply(changes.clone(), NOW);
     let mut one_by_one = translator(plaintext);
     let mut last = one_by_one.apply(Vec::new(), NOW);
-    for change in &changes {
-        let next = one_by_one.apply(vec![change.clone()], NOW);
+    let mut world = World::default();
+    for (step, change) in steps {
+        let next = one_by_one.apply(vec![change], NOW);
         assert!(next.generation() >= last.generation());
         last = next;
+        world.take(step);
+        for rule in last.rules() {
+            world.check(&last, rule);
+        }
     }
     assert_eq!(table.to_string(), last.to_string());
     assert_eq!(at_once.reports(), one_by_one.reports());
