@@ -1,5 +1,5 @@
 //! Whether the running kernel moves bytes between joined sockets as it should: a conversation, floods both ways with a slow
-//! reader and an early FIN, and a reset, on throw-away connections.
+//! reader and an early FIN, a reset, and a body whose sockets go on without the map, on throw-away connections.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,12 +10,16 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bpf::Joints;
+use super::SockmapBody;
+use crate::bpf::{End as Side, Joints};
 use crate::kernel::{PROBE_LIMIT, Unavailable};
-use crate::relay::{Rungs, Tunnel, TunnelEnd, Way};
+use crate::relay::{Budget, End, OneWay, Rungs, Tunnel, TunnelEnd, Way};
 
 /// Bytes of a flood: several times what the kernel may hold.
 const FLOOD: usize = 3 << 20;
+
+/// Bytes of a body: enough for its sockets to be joined.
+const BODY: usize = 1 << 20;
 
 /// How long the slow reader waits.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -47,7 +51,9 @@ fn run(joints: &'static Joints) -> Result<(), String> {
         joints.sweep();
         floods(joints).await?;
         joints.sweep();
-        reset(joints).await
+        reset(joints).await?;
+        joints.sweep();
+        body(joints).await
     };
     match runtime.block_on(async { tokio::time::timeout(PROBE_LIMIT, transfers).await }) {
         Ok(outcome) => outcome,
@@ -162,6 +168,52 @@ async fn reset(joints: &'static Joints) -> Result<(), String> {
         TunnelEnd::Client(_) => Ok(()),
         end => Err(format!("a reset was taken for {end:?}")),
     }
+}
+
+/// A body that comes in parts, so that the kernel can take over between them. The last has bytes behind the body, and the client sends some
+/// before it: all of these are there when the sockets have left the map.
+async fn body(joints: &'static Joints) -> Result<(), String> {
+    let broken = |error: io::Error| format!("a body broke off: {error}");
+    let pairs = async { Ok::<_, io::Error>((pair().await?, pair().await?)) };
+    let ((mut sink, mut client), (mut source, mut backend)) = pairs.await.map_err(broken)?;
+    let (sent, next) = (pattern(BODY, 4), *b"what is behind the body");
+    let copy = Way::Copy(OneWay::new(Budget::Bytes(BODY as u64), b""));
+    let mut moving = SockmapBody::new(joints, Side::Backend, copy);
+    let exchange = async {
+        let mut received = vec![0; BODY];
+        let mut parts = sent.chunks(BODY / 4).zip(received.chunks_mut(BODY / 4));
+        for (sent, received) in parts.by_ref().take(3) {
+            backend.write_all(sent).await?;
+            client.read_exact(received).await?;
+        }
+        client.write_all(&next).await?;
+        for (sent, received) in parts {
+            backend.write_all(&[sent, &next].concat()).await?;
+            client.read_exact(received).await?;
+        }
+        Ok::<_, io::Error>(received)
+    };
+    let relay = poll_fn(|cx| moving.poll(cx, &mut source, &mut sink, &mut |_| {}));
+    let (end, received) = tokio::join!(relay, exchange);
+    if !matches!(end, End::Complete) || received.map_err(broken)? != sent {
+        return Err(format!("bytes of a body were changed on their way, or it ended with {end:?}"));
+    }
+    if moving.by_kernel() == 0 {
+        return Err("the kernel moves nothing of a body".to_owned());
+    }
+    let (behind, meanwhile) = (moving.take_excess(), moving.take_from_sink());
+    let behind = left_over(&mut source, behind, next.len()).await.map_err(broken)?;
+    let meanwhile = left_over(&mut sink, meanwhile, next.len()).await.map_err(broken)?;
+    let same = behind == next && meanwhile == next;
+    if same { Ok(()) } else { Err("bytes beside a body were lost or changed".to_owned()) }
+}
+
+/// What was handed back, and what is in the socket still: so many bytes in all.
+async fn left_over(socket: &mut TcpStream, mut bytes: Vec<u8>, length: usize) -> io::Result<Vec<u8>> {
+    let known = bytes.len().min(length);
+    bytes.resize(length.max(known), 0);
+    socket.read_exact(&mut bytes[known..]).await?;
+    Ok(bytes)
 }
 
 fn expect(end: &TunnelEnd, same: bool) -> Result<(), String> {
