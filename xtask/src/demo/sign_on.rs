@@ -14,7 +14,7 @@ use crate::shell::{Outcome, target};
 /// The host that has the policy. Browsers take names below `localhost` for this machine (RFC 6761 section 6.3).
 pub(super) const HOST: &str = "staff.localhost";
 
-/// What [`write`] fills in.
+/// What [`write()`] fills in.
 const MANIFESTS: &str = include_str!("sign_on.yaml");
 
 /// Starts the provider for the host at this port of ours, and writes the manifests that name it.
