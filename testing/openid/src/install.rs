@@ -72,3 +72,26 @@ fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     cache.unwrap_or_else(home).join("penstock")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_named_by_a_hash() {
+        let hash = hash();
+        assert_eq!(hash.len(), 16);
+        assert!(hash.bytes().all(|b| b.is_ascii_hexdigit()), "{hash}");
+    }
+
+    #[test]
+    fn the_pinned_node_comes_before_that_of_the_machine() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(node(place.path()), Path::new("node"));
+        let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+        let pinned = place.path().join(format!("node_modules/node-linux-{machine}/bin/node"));
+        fs::create_dir_all(pinned.parent().unwrap()).unwrap();
+        fs::write(&pinned, "").unwrap();
+        assert_eq!(node(place.path()), pinned);
+    }
+}
