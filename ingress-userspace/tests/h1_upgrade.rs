@@ -229,7 +229,8 @@ fn a_plain_tunnel_goes_through_the_sockmap_where_it_is_proven() {
     let rung =
         if site.penstock.metric("penstock_kernel_acceleration", &state) > 0.5 { "sockmap" } else { "copy" };
     site.penstock.eventually("the tunnel's bytes are counted for its rung", |penstock| {
-        penstock.metric("penstock_relay_bytes_total", &[("rung", rung)]) >= 800.0
+        // Half of them.
+        penstock.metric("penstock_relay_bytes_total", &[("rung", rung)]) >= 4000.0
     });
 }
 
