@@ -45,10 +45,7 @@ pub async fn translate_settled(
     let mut ingresses = Ingresses::default();
     let (mut problems, mut complete) = (Vec::new(), false);
     let mut made = maker.apply(Vec::new(), unix(clock));
-    while !complete
-        && !source.is_settled()
-        && let Some(batch) = source.next().await
-    {
+    while let Some(batch) = source.next_until_settled().await {
         (problems, complete) = (batch.problems, batch.synced);
         ingresses.count(&batch.changes);
         made = maker.apply(batch.changes, unix(clock));

@@ -20,6 +20,7 @@ use ingress_core::table::RoutingTable;
 use ingress_core::translate::{TranslateOptions, Translator};
 use ingress_core::trim::{Trim, trim_secret};
 use penstock::control::api::{ApiServer, ApiSource, Namespaces};
+use penstock::control::once::translate_settled;
 use penstock::control::{Batch, ObjectSource as _};
 use penstock::sys::clock::SystemClock;
 use penstock::sys::rng::SplitMix64;
@@ -271,17 +272,50 @@ fn seeds() -> Range<u64> {
     }
 }
 
-fn run(world: &World, seed: u64) -> Vec<(u128, String)> {
+fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(simulate(world, seed))
+    runtime.block_on(future)
+}
+
+/// A command that looks once, at a server that refuses some kinds and takes its time: what it says is wrong.
+async fn look_once(world: &World, seed: u64, denied: &[&str]) -> Vec<String> {
+    let server = Server::new(seed, Faults { delay: 500, ..Faults::default() });
+    for _ in 0..20 {
+        world.change(&server);
+    }
+    denied.iter().for_each(|kind| server.deny(kind, true));
+    let api = ApiServer::of(server.client(), "https://simulated".to_owned());
+    let rng = SplitMix64::from_seed(seed);
+    let source = ApiSource::new(&api, &Namespaces::All, Arc::new(SystemClock), &rng);
+    let translator = Translator::new(options(), key_provider()).secrets_on_demand();
+    let translated = timeout(QUIET, translate_settled(source, translator, &SystemClock)).await.unwrap();
+    translated.problems.into_iter().map(|problem| problem.message).collect()
+}
+
+#[test]
+fn what_may_not_be_listed_is_said_whatever_comes_last() {
+    let world = World::new();
+    let all = ["ingresses", "ingressclasses", "services", "endpointslices", "secrets"];
+    let some = ["services", "secrets as a list"];
+    for (seed, denied) in
+        (0..200).flat_map(|seed| [(seed, &all[..]), (seed, &some), (seed, &some[1..]), (seed, &[])])
+    {
+        let problems = run(look_once(&world, seed, denied));
+        for kind in denied {
+            let kind = kind.trim_end_matches(" as a list");
+            let is_about = |problem: &&String| problem.starts_with(&format!("cannot list {kind}"));
+            assert_eq!(problems.iter().filter(is_about).count(), 1, "seed {seed}, {kind}: {problems:?}");
+        }
+        assert_eq!(problems.len(), denied.len(), "seed {seed}: {problems:?}");
+    }
 }
 
 #[test]
 fn the_table_converges_whatever_happens() {
     let world = World::new();
     for seed in seeds() {
-        let run = || run(&world, seed);
+        let run = || run(simulate(&world, seed));
         if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
             eprintln!("this was seed {seed}: PENSTOCK_SEEDS={seed} repeats it");
             std::panic::resume_unwind(panic);
@@ -293,7 +327,7 @@ fn the_table_converges_whatever_happens() {
 fn a_seed_repeats_what_happened() {
     let world = World::new();
     for seed in 0..20 {
-        let (first, second) = (run(&world, seed), run(&world, seed));
+        let (first, second) = (run(simulate(&world, seed)), run(simulate(&world, seed)));
         let same = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
         assert_eq!(first.get(same), second.get(same), "seed {seed}, request {same}");
     }

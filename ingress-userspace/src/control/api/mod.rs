@@ -158,18 +158,29 @@ impl ApiSource {
         Arc::clone(&self.state)
     }
 
-    /// Whether everything was tried: what has not come by now needs somebody to act, or the API server to return.
-    pub fn is_settled(&self) -> bool {
+    /// The next batch; `None` as soon as everything was tried and told: what has not come by then needs somebody to act, or
+    /// the API server to return.
+    pub async fn next_until_settled(&mut self) -> Option<Batch> {
+        while !self.is_settled() {
+            let batch = self.step().await;
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        None
+    }
+
+    fn is_settled(&self) -> bool {
         let is_done = match &self.start {
             Start::Synced => true,
             Start::Listed => false,
             Start::Listing => self.secrets.failure().is_some() || self.secrets.is_answered(),
             Start::Asking => self.secrets.failure().is_some(),
         };
-        is_done && self.is_tried() && self.pending.is_empty() && !self.news
+        is_done && self.feeds.iter().all(Feed::is_tried) && self.pending.is_empty() && !self.news
     }
 
-    /// Whether every kind has been listed, or could not be. Secrets are asked for one by one.
+    /// Whether every kind has been listed, or could not be, that is told in batches. Secrets are asked for one by one.
     fn is_tried(&self) -> bool {
         self.feeds.iter().all(|feed| feed.is_tried() || feed.resource.metadata_only)
     }
@@ -262,6 +273,22 @@ impl ApiSource {
         problems
     }
 
+    /// Waits for one event, and takes it over; a batch if it is time for one.
+    async fn step(&mut self) -> Option<Batch> {
+        let due = self.due();
+        let wake = self.secrets.wake();
+        // What has arrived goes into this batch, unless more and more arrives.
+        let is_late = due.is_some_and(|due| due + GAP <= Instant::now());
+        tokio::select! {
+            biased;
+            Some(event) = self.watches.next(), if !is_late => self.absorb(event),
+            answer = self.secrets.answer(), if !is_late => self.absorb_answer(answer),
+            () = until(due) => return self.take_batch(),
+            () = tokio::time::sleep_until(wake) => self.recheck(),
+        }
+        None
+    }
+
     /// Asks again for the Secrets whose changes nobody reports.
     fn recheck(&mut self) {
         let feeds = &self.feeds;
@@ -278,18 +305,9 @@ impl ObjectSource for ApiSource {
 
     async fn next(&mut self) -> Option<Batch> {
         loop {
-            let due = self.due();
-            let wake = self.secrets.wake();
-            // What has arrived goes into this batch, unless more and more arrives.
-            let is_late = due.is_some_and(|due| due + GAP <= Instant::now());
-            tokio::select! {
-                biased;
-                Some(event) = self.watches.next(), if !is_late => self.absorb(event),
-                answer = self.secrets.answer(), if !is_late => self.absorb_answer(answer),
-                () = until(due) => if let Some(batch) = self.take_batch() {
-                    return Some(batch);
-                },
-                () = tokio::time::sleep_until(wake) => self.recheck(),
+            let batch = self.step().await;
+            if batch.is_some() {
+                return batch;
             }
         }
     }
