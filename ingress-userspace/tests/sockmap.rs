@@ -3,57 +3,21 @@
 //! Where the kernel or the user's rights do not allow it, the tests say so by name and do nothing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod sockets;
+
 use std::future::poll_fn;
-use std::io::Write as _;
 use std::time::Duration;
 
 use penstock::bpf::Joints;
 use penstock::relay::{Begin, Budget, Duplex as _, Rungs, Spliced, Tunnel, TunnelEnd, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-/// The rungs under test, or none with the reason said.
-fn rungs(test: &str) -> Option<Rungs> {
-    match Joints::of_process() {
-        Ok(joints) => Some(Rungs { sockmap: Some(joints), ..Rungs::COPY }),
-        Err(error) => {
-            // Directly to standard error: libtest hides what a passing test prints.
-            std::io::stderr().write_all(format!("SKIPPED: {test}: {error}\n").as_bytes()).unwrap();
-            None
-        }
-    }
-}
+use sockets::{pair, pattern, with_joints};
 
-/// Far above what an emulated processor needs.
-const LIMIT: Duration = Duration::from_mins(5);
-
-/// Runs a test with the rungs, within a bound on time.
+/// Runs a test with the sockmap, and a copy where that does not serve.
 fn on_a_worker<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Rungs) -> F) {
-    let Some(rungs) = rungs(test) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(LIMIT, body(rungs)).await };
-    runtime.block_on(bounded).expect("the tunnel stalled");
-}
-
-/// Bytes whose place can be told from their value.
-fn pattern(length: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    // By words: on an emulated processor the bytes one by one would take longer than their transfer.
-    for (place, word) in bytes.chunks_mut(8).zip(1_u64..) {
-        let word = (word ^ (seed << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        place.copy_from_slice(&word.to_be_bytes()[..place.len()]);
-    }
-    bytes
-}
-
-/// A connected pair over loopback: what the relay holds, and the peer's end.
-async fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    let (ours, theirs) = (ours.unwrap(), theirs.unwrap().0);
-    ours.set_nodelay(true).unwrap();
-    theirs.set_nodelay(true).unwrap();
-    (ours, theirs)
+    with_joints(test, |joints| body(Rungs { sockmap: Some(joints), ..Rungs::COPY }));
 }
 
 /// A tunnel with both peers.
@@ -191,16 +155,16 @@ fn what_was_sent_before_the_sockets_were_joined_goes_first() {
     });
 }
 
+/// The same programs once more, with maps of their own. Each socket can have one verdict program.
+fn another_agent() -> &'static Joints {
+    Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()))
+}
+
 #[test]
 fn a_socket_in_another_agents_sockmap_is_copied() {
     const TEST: &str = "a_socket_in_another_agents_sockmap_is_copied";
-    if rungs(TEST).is_none() {
-        return;
-    }
-    // Another agent: the same programs once more, with maps of their own. Each socket can have one verdict program.
-    let agent: &'static Joints =
-        Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()));
     on_a_worker(TEST, async |rungs| {
+        let agent = another_agent();
         for (client_is_theirs, splice_from) in
             [(true, None), (false, None), (true, Some(0)), (false, Some(0))]
         {
@@ -232,12 +196,8 @@ fn a_socket_in_another_agents_sockmap_is_copied() {
 #[test]
 fn a_socket_in_another_agents_sockmap_is_not_spliced_for_long() {
     const TEST: &str = "a_socket_in_another_agents_sockmap_is_not_spliced_for_long";
-    if rungs(TEST).is_none() {
-        return;
-    }
-    let agent: &'static Joints =
-        Box::leak(Box::new(Joints::load(std::num::NonZeroU16::new(4).unwrap()).unwrap()));
     on_a_worker(TEST, async |_| {
+        let agent = another_agent();
         for (length, pause) in [(1, true), (200, true), (300_000, false), (3_000_000, true)] {
             let (source, mut origin) = pair().await;
             let (mut sink, mut target) = pair().await;

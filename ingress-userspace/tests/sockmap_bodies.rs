@@ -4,8 +4,9 @@
 //! Where the kernel or the user's rights do not allow it, the tests say so by name and do nothing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod sockets;
+
 use std::future::poll_fn;
-use std::io::Write as _;
 use std::num::NonZeroU16;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,44 +14,9 @@ use std::time::Duration;
 use penstock::bpf::{End as Side, Joints};
 use penstock::relay::{Begin, Budget, Duplex, End, OneWay, Relay as _, SockmapBody, Splice, Spliced, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-/// Far above what an emulated processor needs.
-const LIMIT: Duration = Duration::from_mins(5);
-
-/// Runs a test with the programs of the process, within a bound on time.
-fn on_a_worker<F: Future<Output = ()>>(test: &str, body: impl FnOnce(&'static Joints) -> F) {
-    let joints = match Joints::of_process() {
-        Ok(joints) => joints,
-        Err(error) => {
-            // Directly to standard error: libtest hides what a passing test prints.
-            return std::io::stderr().write_all(format!("SKIPPED: {test}: {error}\n").as_bytes()).unwrap();
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(LIMIT, body(joints)).await };
-    runtime.block_on(bounded).expect("the body stalled");
-}
-
-/// Bytes whose place can be told from their value.
-fn pattern(length: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    for (place, word) in bytes.chunks_mut(8).zip(1_u64..) {
-        let word = (word ^ (seed << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        place.copy_from_slice(&word.to_be_bytes()[..place.len()]);
-    }
-    bytes
-}
-
-/// A connected pair over loopback: what the relay holds, and the peer's end.
-async fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    let (ours, theirs) = (ours.unwrap(), theirs.unwrap().0);
-    ours.set_nodelay(true).unwrap();
-    theirs.set_nodelay(true).unwrap();
-    (ours, theirs)
-}
+use sockets::{pair, pattern, with_joints};
 
 fn body(joints: &'static Joints, source: Side, length: usize, buffered: &[u8]) -> SockmapBody {
     SockmapBody::new(joints, source, Way::Copy(OneWay::new(Budget::Bytes(length as u64), buffered)))
@@ -81,7 +47,7 @@ async fn receive(peer: &mut TcpStream, length: usize) -> Vec<u8> {
 /// behind it begins the next.
 #[test]
 fn bodies_in_a_row_are_cut_where_they_end() {
-    on_a_worker("bodies_in_a_row_are_cut_where_they_end", async |joints| {
+    with_joints("bodies_in_a_row_are_cut_where_they_end", async |joints| {
         let mut by_kernel = 0;
         for (round, pieces) in
             [&[1_000_000][..], &[70_000, 1, 1500], &[16_384], &[9_000_000]].iter().enumerate()
@@ -122,7 +88,7 @@ fn bodies_in_a_row_are_cut_where_they_end() {
 /// Both directions in turn on one pair of connections, as requests and responses are; in between, splice(2) finds plain sockets.
 #[test]
 fn sockets_are_plain_ones_after_a_body() {
-    on_a_worker("sockets_are_plain_ones_after_a_body", async |joints| {
+    with_joints("sockets_are_plain_ones_after_a_body", async |joints| {
         let (mut client_side, mut client) = pair().await;
         let (mut backend_side, mut backend) = pair().await;
         let sent = pattern(1 << 20, 5);
@@ -165,7 +131,7 @@ fn sockets_are_plain_ones_after_a_body() {
 /// What a client sends while it takes a response: a little of it waits in its socket, much is passed.
 #[test]
 fn requests_behind_a_response_come_whole() {
-    on_a_worker("requests_behind_a_response_come_whole", async |joints| {
+    with_joints("requests_behind_a_response_come_whole", async |joints| {
         for ahead in [1, 200, 31_000, 40_000, 300_000, 3_000_000] {
             let (mut client_side, client) = pair().await;
             let (mut backend_side, mut backend) = pair().await;
@@ -199,7 +165,7 @@ fn requests_behind_a_response_come_whole() {
 /// A backend may say something while it takes a request; some of it is read before the sockets leave the map, and some is not.
 #[test]
 fn an_early_answer_comes_whole() {
-    on_a_worker("an_early_answer_comes_whole", async |joints| {
+    with_joints("an_early_answer_comes_whole", async |joints| {
         for reads in [0, 6, 12] {
             let (mut client_side, mut client) = pair().await;
             let (mut backend_side, mut backend) = pair().await;
@@ -247,7 +213,7 @@ fn an_early_answer_comes_whole() {
 #[test]
 fn what_cannot_be_joined_is_moved_all_the_same() {
     const TEST: &str = "what_cannot_be_joined_is_moved_all_the_same";
-    on_a_worker(TEST, async |joints| {
+    with_joints(TEST, async |joints| {
         let few: &'static Joints = Box::leak(Box::new(Joints::load(NonZeroU16::new(1).unwrap()).unwrap()));
         for (client_is_theirs, splice) in
             [(Some(true), true), (Some(false), true), (None, true), (None, false)]
@@ -302,7 +268,7 @@ fn what_cannot_be_joined_is_moved_all_the_same() {
 
 #[test]
 fn an_end_or_a_reset_is_seen_at_any_point() {
-    on_a_worker("an_end_or_a_reset_is_seen_at_any_point", async |joints| {
+    with_joints("an_end_or_a_reset_is_seen_at_any_point", async |joints| {
         for after in [0, 1, 100_000, 250_000, 600_000, 1 << 20] {
             for (side, sink_ends, resets) in [
                 (Side::Backend, false, false),

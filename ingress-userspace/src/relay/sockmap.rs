@@ -12,6 +12,7 @@
 //! would overtake it, or the connection would end before it. The protocol between the two is in `ingress_common::relay`.
 
 mod body;
+mod leaving;
 mod probe;
 mod redirected;
 

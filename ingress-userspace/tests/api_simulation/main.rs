@@ -284,7 +284,9 @@ async fn look_once(world: &World, seed: u64, denied: &[&str]) -> Vec<String> {
     for _ in 0..20 {
         world.change(&server);
     }
-    denied.iter().for_each(|kind| server.deny(kind, true));
+    for kind in denied {
+        server.deny(kind, true);
+    }
     let api = ApiServer::of(server.client(), "https://simulated".to_owned());
     let rng = SplitMix64::from_seed(seed);
     let source = ApiSource::new(&api, &Namespaces::All, Arc::new(SystemClock), &rng);

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::shell::{Outcome, cargo};
@@ -26,9 +27,37 @@ impl Suite {
     }
 }
 
+/// How a program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// As cargo does by itself, and `cargo xtask test`
+    Dev,
+    /// Optimized, with every assertion: a build more, and less to wait for in each boot
+    Guest,
+}
+
+impl Profile {
+    /// As Cargo.toml names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Guest => "guest",
+        }
+    }
+
+    /// The directory of its programs in `target`.
+    pub(crate) fn directory(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Guest => "guest",
+        }
+    }
+}
+
 /// Compiles the test programs of the whole workspace, or those that more arguments choose.
-pub(crate) fn compile(more: &[&str]) -> Outcome<Vec<Suite>> {
+pub(crate) fn compile(profile: Profile, more: &[&str]) -> Outcome<Vec<Suite>> {
     let mut command = cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["--profile", profile.name()]);
     let mut child = command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().ok_or("cargo has no output")?;
     let mut suites = Vec::new();

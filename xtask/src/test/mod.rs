@@ -7,6 +7,7 @@ mod typed;
 
 use clap::Args;
 
+use self::build::Profile;
 use self::counts::{Counts, Line};
 use crate::cluster;
 use crate::ebpf;
@@ -40,7 +41,7 @@ const PACKAGES: [Package; 8] = [
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     packages::ensure(&PACKAGES)?;
     let binaries = kubernetes()?;
-    let suites = build::compile(&[])?;
+    let suites = build::compile(Profile::Dev, &[])?;
     let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     let mut lines = Vec::new();
     for suite in suites.iter().filter(|suite| wanted(&suite.name)) {

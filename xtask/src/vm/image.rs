@@ -6,7 +6,7 @@
 //!  /tools                  programs of this machine
 //!  /modules/RELEASE/       the modules of each kernel, and their order
 //!  /suites/                the test programs, and their order
-//!  TARGET/debug/penstock   where the test programs were told it would be
+//!  TARGET/PROFILE/penstock where the test programs were told it would be
 //! ```
 
 use std::fs;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::kernel::Kernel;
-use crate::shell::{Outcome, find, output, run, target};
+use crate::shell::{Outcome, find, output, run};
 use crate::test::build::Suite;
 
 /// Programs of this machine that the tests call, or that the guest's own script does.
@@ -30,6 +30,9 @@ const FILES: [(&str, &str); 5] = [
     ("etc/ssl/openssl.cnf", ""),
 ];
 
+/// What the guest mounts: what the image has there is not to be seen.
+const MOUNTED: [&str; 4] = ["/dev", "/proc", "/sys", "/tmp"];
+
 /// A directory that becomes the archive.
 pub(super) struct Image {
     root: PathBuf,
@@ -37,7 +40,12 @@ pub(super) struct Image {
 
 impl Image {
     /// Everything that the suites need on any of the kernels.
-    pub(super) fn stage(directory: &Path, kernels: &[Kernel], suites: &[Suite]) -> Outcome<Self> {
+    pub(super) fn stage(
+        directory: &Path,
+        kernels: &[Kernel],
+        suites: &[Suite],
+        penstock: &Path,
+    ) -> Outcome<Self> {
         let image = Self { root: directory.join("root") };
         if image.root.exists() {
             fs::remove_dir_all(&image.root)?;
@@ -51,9 +59,8 @@ impl Image {
         }
         let names: Vec<&str> = suites.iter().map(Suite::target).collect();
         image.write("suites/order", &(names.join("\n") + "\n"))?;
-        let penstock = target().join("debug/penstock");
-        image.stripped(&penstock, relative(&penstock))?;
-        symlink(&penstock, image.place(Path::new("tools/penstock"))?)?;
+        image.stripped(penstock, relative(penstock))?;
+        symlink(penstock, image.place(Path::new("tools/penstock"))?)?;
         Ok(image)
     }
 
@@ -160,6 +167,18 @@ impl Image {
     }
 }
 
+/// Whether the guest can see a program where it lies here.
+pub(super) fn check_place(path: &Path) -> Outcome {
+    match MOUNTED.iter().find(|mounted| path.starts_with(mounted)) {
+        Some(mounted) => Err(format!(
+            "a guest has a {mounted} of its own, and would not find {}: use a checkout, or a CARGO_TARGET_DIR, elsewhere",
+            path.display()
+        )
+        .into()),
+        None => Ok(()),
+    }
+}
+
 fn program(name: &str) -> Outcome<PathBuf> {
     Ok(find(name).ok_or_else(|| format!("{name} is missing"))?)
 }
@@ -180,6 +199,13 @@ fn libraries(ldd: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_guest_would_not_see_is_refused() {
+        assert!(check_place(Path::new("/src/tmp/target/debug")).is_ok());
+        let error = check_place(Path::new("/tmp/checkout/target/debug")).map_err(|error| error.to_string());
+        assert!(error.is_err_and(|error| error.starts_with("a guest has a /tmp of its own")));
+    }
 
     #[test]
     fn libraries_and_loader_are_read_from_ldd() {

@@ -30,7 +30,7 @@ use self::kernel::{Kernel, Series};
 use self::variant::{Lockdown, Missing, Variant};
 use crate::packages::{self, Package};
 use crate::shell::{Outcome, target};
-use crate::test::build::{self, Suite};
+use crate::test::build::{self, Profile, Suite};
 
 /// Options of `cargo xtask vm`.
 #[derive(Args)]
@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Seconds that one boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     limit: u64,
+    /// How to compile what runs in the guest
+    #[arg(long, value_enum, default_value_t = Profile::Dev)]
+    profile: Profile,
     /// Variables of the environment of the suites
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -74,6 +77,7 @@ impl Arguments {
             lockdown: None,
             variants: false,
             limit: 24 * 3600,
+            profile: Profile::Guest,
             env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             update: false,
             list: false,
@@ -126,14 +130,16 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if !cfg!(target_arch = "x86_64") {
         return Err("the guests run the programs of this machine, which must be x86_64".into());
     }
+    let programs = target().join(arguments.profile.directory());
+    image::check_place(&programs)?;
     packages::ensure(&PACKAGES)?;
-    let suites = compile(&arguments.suite)?;
+    let suites = compile(arguments.profile, &arguments.suite)?;
     let kernels =
         series.iter().map(|series| Kernel::fetch(*series, arguments.update)).collect::<Outcome<Vec<_>>>()?;
     let directory = target().join("vm");
     fs::create_dir_all(&directory)?;
     let archive = directory.join("image.cpio");
-    Image::stage(&directory, &kernels, &suites)?.pack(&archive)?;
+    Image::stage(&directory, &kernels, &suites, &programs.join("penstock"))?.pack(&archive)?;
     let chosen = Variant { missing: arguments.without.clone(), lockdown: arguments.lockdown };
     let variants = if arguments.variants { Variant::all() } else { vec![chosen] };
     let mut results = Vec::new();
@@ -165,10 +171,10 @@ fn names(series: &[Series]) -> String {
     series.iter().map(|series| series.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// The test programs, built as `cargo xtask test` builds them, so that nothing is built twice.
-fn compile(names: &[String]) -> Outcome<Vec<Suite>> {
+/// The test programs; unless they are optimized, as `cargo xtask test` builds them, so that nothing is built twice.
+fn compile(profile: Profile, names: &[String]) -> Outcome<Vec<Suite>> {
     let chosen: Vec<&str> = names.iter().flat_map(|name| ["--test", name]).collect();
-    let mut suites = build::compile(&chosen)?;
+    let mut suites = build::compile(profile, &chosen)?;
     suites.retain(|suite| names.iter().any(|name| name == suite.target()));
     suites.sort_by_key(|suite| names.iter().position(|name| name == suite.target()));
     Ok(suites)

@@ -8,9 +8,8 @@
 //!
 //! A source that is faster than its sink is spliced: the kernel can take over only when nothing waits.
 //!
-//! A socket that leaves the map loses what was passed to it and not read. Therefore nothing may be passed to it while it leaves:
-//! `SO_RCVLOWAT` keeps the kernel from looking at what arrives, which waits where TCP puts it, and is there afterwards. A client
-//! that takes a response is kept so all the time: what it sends meanwhile is its next requests.
+//! How the sockets leave the map is in `leaving`. A client that takes a response is kept all the time as one that leaves: what it
+//! sends meanwhile is its next requests.
 //!
 //! The last buffer of a body is written when the sockets have left: nobody has a reason to answer before that.
 
@@ -26,7 +25,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::{LOOK_INTERVAL, Redirected, read_some, reason};
+use super::leaving::JoinedBody;
+use super::{Redirected, reason};
 use crate::bpf::{End as Side, Joints, Pair};
 use crate::relay::{Budget, Duplex, End, OneWay, Relay, SCRATCH, Way};
 use crate::sys::tcp;
@@ -38,9 +38,6 @@ const LEAST: u64 = 2 * SCRATCH as u64;
 /// So much of a client's next requests waits in its socket as ever while it takes a response; if more comes, it is passed, as the
 /// socket's buffer fills up. Not more than the kernel's default buffer holds, which would be made larger.
 const AHEAD: usize = 32 * 1024;
-
-/// What may arrive while a socket leaves the map, which takes some microseconds.
-const MEANWHILE: usize = 1 << 20;
 
 /// How often it is looked whether the kernel has moved anything: it does so without a word.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
@@ -97,25 +94,8 @@ pub struct SockmapBody {
 #[derive(Debug)]
 enum Stage {
     Before(Way),
-    Joined(Box<Joined>),
+    Joined(Box<JoinedBody>),
     After(OneWay),
-}
-
-#[derive(Debug)]
-struct Joined {
-    redirected: Redirected,
-    /// Who takes the body.
-    sink: Side,
-    /// What was read of what it has sent since the sockets were joined.
-    sink_read: u64,
-    /// What it had sent before that.
-    sink_received: u64,
-    /// What it has sent and nobody else had read.
-    from_sink: Vec<u8>,
-    /// Whether nothing is passed any more because the sockets are about to leave.
-    leaving: bool,
-    /// When to look again whether what the kernel holds back has come.
-    retry: Option<Pin<Box<Sleep>>>,
 }
 
 impl SockmapBody {
@@ -293,15 +273,8 @@ impl SockmapBody {
                 if self.source == Side::Client {
                     let _ = tcp::low_water(to, 1);
                 }
-                self.stage = Stage::Joined(Box::new(Joined {
-                    redirected: Redirected::new(Rc::new(pair), self.source, budget, Vec::new()),
-                    sink: self.source.other(),
-                    sink_read: 0,
-                    sink_received: tcp::received(to).unwrap_or_default(),
-                    from_sink: Vec::new(),
-                    leaving: false,
-                    retry: None,
-                }));
+                let redirected = Redirected::new(Rc::new(pair), self.source, budget, Vec::new());
+                self.stage = Stage::Joined(Box::new(JoinedBody::new(redirected, self.source.other(), to)));
             }
             Err(error) => {
                 self.fallback = Some(reason(&error));
@@ -369,80 +342,6 @@ impl SockmapBody {
             sleep.as_mut().reset(Instant::now() + WATCH_INTERVAL);
         }
         Poll::Pending
-    }
-}
-
-impl Joined {
-    /// Has nothing more passed, and reads what was.
-    fn poll_empty(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
-        excess: &mut Vec<u8>,
-    ) -> Poll<Result<(), End>> {
-        self.leaving = true;
-        loop {
-            tcp::low_water(from, MEANWHILE).map_err(End::Source)?;
-            if !self.sink_is_quiet(to) {
-                tcp::low_water(to, MEANWHILE).map_err(End::Sink)?;
-            }
-            let (source_came, sink_came) = (self.redirected.everything_came(), self.sink_came());
-            if source_came && sink_came {
-                return Poll::Ready(Ok(()));
-            }
-            // While something waits in a socket that is not passed, the kernel does not let that be read which was passed before.
-            let mut all = true;
-            if !source_came {
-                tcp::low_water(from, 1).map_err(End::Source)?;
-                all &= self.redirected.take_passed(from, excess).map_err(End::Source)?;
-            }
-            if !sink_came {
-                tcp::low_water(to, 1).map_err(End::Sink)?;
-                all &= self.take_from_sink(to).map_err(End::Sink)?;
-            }
-            if !all {
-                let sleep = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_INTERVAL)));
-                ready!(sleep.as_mut().poll(cx));
-                sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
-            }
-        }
-    }
-
-    /// Whether the sink is a client that has sent nothing: what it may send until it has left is little.
-    fn sink_is_quiet(&self, to: &TcpStream) -> bool {
-        self.sink == Side::Client && tcp::received(to).ok() == Some(self.sink_received)
-    }
-
-    /// Whether everything that was passed to the sink was read.
-    fn sink_came(&self) -> bool {
-        self.redirected.pair().seen(self.sink) <= self.sink_read
-    }
-
-    /// Reads what was passed to the sink. False while the kernel still holds a part back.
-    fn take_from_sink(&mut self, to: &TcpStream) -> io::Result<bool> {
-        while !self.sink_came() {
-            match read_some(to, &mut self.from_sink) {
-                Ok(0) => return Ok(false),
-                Ok(read) => self.sink_read += read as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whose bytes were lost, because they were passed after all when it left the map: more than [`MEANWHILE`] in some
-    /// microseconds, or some with an end behind them. Nothing can be done for that connection any more.
-    fn lost(&self) -> Option<End> {
-        let error = || io::Error::from(io::ErrorKind::ConnectionAborted);
-        if !self.redirected.everything_came() {
-            Some(End::Source(error()))
-        } else if !self.sink_came() {
-            Some(End::Sink(error()))
-        } else {
-            None
-        }
     }
 }
 
