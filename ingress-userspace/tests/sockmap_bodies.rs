@@ -7,12 +7,14 @@
 mod sockets;
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::num::NonZeroU16;
 use std::task::Poll;
 use std::time::Duration;
 
 use penstock::bpf::{End as Side, Joints};
 use penstock::relay::{Begin, Budget, Duplex, End, OneWay, Relay as _, SockmapBody, Splice, Spliced, Way};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -162,6 +164,106 @@ fn requests_behind_a_response_come_whole() {
     });
 }
 
+/// What is held of what a client sends while its sockets leave the map. Its socket holds less.
+const HELD: usize = 4 << 20;
+
+/// A client that sends without end while it takes a response, so that bytes are passed at any moment, those in which the sockets
+/// leave the map among them: what was read is what was sent, or the connection ends, and little of it is held.
+#[test]
+fn a_flood_while_a_response_is_taken_is_whole_or_ends_the_connection() {
+    with_joints("a_flood_while_a_response_is_taken_is_whole_or_ends_the_connection", async |joints| {
+        let (mut whole, mut by_kernel) = (0, 0);
+        for round in 0..8 {
+            let (mut client_side, client) = pair().await;
+            let (mut backend_side, mut backend) = pair().await;
+            SockRef::from(&client_side).set_recv_buffer_size(65_536 << (round % 4)).unwrap();
+            let (sent, requests) = (pattern(600_000, 14), pattern(24 << 20, 15));
+            let half = sent.len() / 2;
+            let flooding = async {
+                let client = client.into_std().unwrap();
+                let mut client_reads = TcpStream::from_std(client.try_clone().unwrap()).unwrap();
+                assert!(receive(&mut client_reads, half).await == sent[..half]);
+                let flooding = flood(client, requests.clone());
+                // The connection may end before the rest has come.
+                let mut rest = Vec::new();
+                _ = (&mut client_reads).take((sent.len() - half) as u64).read_to_end(&mut rest).await;
+                assert!(
+                    rest == sent[half..half + rest.len()],
+                    "bytes of the response changed: round {round}"
+                );
+                flooding.await.unwrap();
+            };
+            let relaying = async {
+                let mut down = body(joints, Side::Backend, sent.len(), b"");
+                let running = run(&mut down, &mut backend_side, &mut client_side);
+                let (end, ()) = tokio::join!(running, send(&mut backend, &sent, &[2_000]));
+                by_kernel += down.by_kernel();
+                let came = flooded(end, down.take_from_sink(), client_side, requests.len()).await;
+                whole += u32::from(came.len() == requests.len());
+                came
+            };
+            let (came, ()) = tokio::join!(relaying, flooding);
+            assert!(came == requests[..came.len()], "bytes of the requests changed: round {round}");
+            joints.sweep();
+        }
+        assert!(whole > 0 && by_kernel > 1 << 20, "{whole} whole, {by_kernel} bytes by the kernel");
+    });
+}
+
+/// The same behind a request: all that comes from its last buffer on is passed.
+#[test]
+fn a_flood_behind_a_request_is_whole_or_ends_the_connection() {
+    with_joints("a_flood_behind_a_request_is_whole_or_ends_the_connection", async |joints| {
+        let (mut whole, mut by_kernel) = (0, 0);
+        for round in 0..8 {
+            let (mut client_side, mut client) = pair().await;
+            let (mut backend_side, mut backend) = pair().await;
+            SockRef::from(&client_side).set_recv_buffer_size(65_536 << (round % 4)).unwrap();
+            let length = 600_000;
+            let sent = pattern(length + (24 << 20), 16);
+            let flooding = async {
+                send(&mut client, &sent[..length / 2], &[2_000]).await;
+                flood(client.into_std().unwrap(), sent[length / 2..].to_vec()).await.unwrap();
+            };
+            let relaying = async {
+                let mut up = body(joints, Side::Client, length, b"");
+                let running = run(&mut up, &mut client_side, &mut backend_side);
+                let (end, received) = tokio::join!(running, receive(&mut backend, length));
+                assert!(received == sent[..length], "bytes of the request changed: round {round}");
+                by_kernel += up.by_kernel();
+                flooded(end, up.take_excess(), client_side, sent.len() - length).await
+            };
+            let (came, ()) = tokio::join!(relaying, flooding);
+            assert!(came == sent[length..][..came.len()], "bytes behind the request changed: round {round}");
+            whole += u32::from(came.len() == sent.len() - length);
+            joints.sweep();
+        }
+        assert!(whole > 0 && by_kernel > 1 << 20, "{whole} whole, {by_kernel} bytes by the kernel");
+    });
+}
+
+/// What a client has sent besides the body: what is held of it, and the rest if the connection has not ended.
+async fn flooded(end: End, mut came: Vec<u8>, mut client: TcpStream, length: usize) -> Vec<u8> {
+    assert!(came.len() <= HELD, "{} bytes are held", came.len());
+    match end {
+        End::Complete => {
+            let rest = (length - came.len()) as u64;
+            (&mut client).take(rest).read_to_end(&mut came).await.unwrap();
+        }
+        End::Sink(error) | End::Source(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+        end => panic!("{end:?}"),
+    }
+    came
+}
+
+/// Sends from a thread of its own, so that it does not wait until the relay waits. A connection that ends makes an end of it.
+fn flood(client: std::net::TcpStream, bytes: Vec<u8>) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { _ = TcpStream::from_std(client).unwrap().write_all(&bytes).await });
+    })
+}
+
 /// A backend may say something while it takes a request; some of it is read before the sockets leave the map, and some is not.
 #[test]
 fn an_early_answer_comes_whole() {
@@ -287,7 +389,7 @@ fn an_end_or_a_reset_is_seen_at_any_point() {
                     assert!(received == sent);
                     let ending = if sink_ends { &target } else { &origin };
                     if resets {
-                        socket2::SockRef::from(ending).set_linger(Some(Duration::ZERO)).unwrap();
+                        SockRef::from(ending).set_linger(Some(Duration::ZERO)).unwrap();
                     }
                     if sink_ends {
                         drop(target);

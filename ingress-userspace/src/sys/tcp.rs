@@ -99,17 +99,43 @@ pub(crate) fn undelivered(socket: &impl AsFd) -> io::Result<u64> {
     outstanding(socket)
 }
 
+/// The largest window that is offered to the peer (`TCP_WINDOW_CLAMP`).
+pub(crate) fn window_clamp(socket: &impl AsFd) -> io::Result<libc::c_int> {
+    let mut bytes: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes one int.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_WINDOW_CLAMP,
+            (&raw mut bytes).cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bounds the window that is offered from now on; the kernel has a least value. What was offered before may still come.
+pub(crate) fn clamp_window(socket: &impl AsFd, bytes: libc::c_int) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, bytes)
+}
+
 /// Says from how many unread bytes on the kernel tells of them (`SO_RCVLOWAT`), and makes it look at what has arrived already as if
 /// it came now. For a socket in a sockmap it is the programs that are told. An end and a full buffer are told of in any case.
 pub(crate) fn low_water(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
+fn set(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the kernel reads one int.
     let failed = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            (&raw const bytes).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

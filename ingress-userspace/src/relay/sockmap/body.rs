@@ -230,9 +230,10 @@ impl SockmapBody {
                 }
                 Stage::Joined(joined) if self.stays && joined.leaving => {
                     // They do not leave after all.
-                    joined.leaving = false;
-                    for socket in [source.plain_socket(), sink.plain_socket()].into_iter().flatten() {
-                        let _ = tcp::low_water(socket, 1);
+                    if let (Some(from), Some(to)) = (source.plain_socket(), sink.plain_socket())
+                        && let Err(end) = joined.release(from, to)
+                    {
+                        return Poll::Ready(end);
                     }
                 }
                 Stage::Joined(joined) => match joined.redirected.poll_step(cx, source, sink, progress) {
@@ -310,13 +311,14 @@ impl SockmapBody {
         joined.redirected.pair().separate();
         let lost = joined.lost();
         let over = Stage::After(OneWay::new(Budget::Bytes(0), &[]));
-        let Stage::Joined(joined) = std::mem::replace(&mut self.stage, over) else {
+        let Stage::Joined(mut joined) = std::mem::replace(&mut self.stage, over) else {
             return Poll::Ready(Ok(()));
         };
         self.moved += joined.redirected.moved();
         self.by_kernel += joined.redirected.by_kernel();
         self.waits = joined.redirected.waits();
-        self.from_sink = joined.from_sink;
+        self.from_sink = std::mem::take(&mut joined.from_sink);
+        let released = joined.release(from, to);
         let (budget, pending) = joined.redirected.into_rest();
         // These bytes count as moved when the sink takes them.
         self.stage = Stage::After(OneWay::resume(budget, pending));
@@ -326,9 +328,7 @@ impl SockmapBody {
             let _ = SockRef::from(torn).shutdown(Shutdown::Both);
             return Poll::Ready(Err(end));
         }
-        tcp::low_water(from, 1).map_err(End::Source)?;
-        tcp::low_water(to, 1).map_err(End::Sink)?;
-        Poll::Ready(Ok(()))
+        Poll::Ready(released)
     }
 
     /// Resets the bound on idleness while the kernel moves bytes.

@@ -2,7 +2,11 @@
 //!
 //! A socket that leaves the map loses what was passed to it and not read. Therefore nothing may be passed to it while it leaves:
 //! `SO_RCVLOWAT` keeps the kernel from looking at what arrives, which waits where TCP puts it, and is there afterwards.
+//!
+//! To read what was passed, that has to be taken back, and what arrives meanwhile is passed too: a peer that sends as fast as it is
+//! read would keep its socket in the map for ever. So it is offered no window worth mentioning until its socket has left.
 
+use std::ffi::c_int;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,6 +22,10 @@ use crate::sys::tcp;
 /// What may arrive while a socket leaves the map, which takes some microseconds.
 const MEANWHILE: usize = 1 << 20;
 
+/// How much of what was passed is held. It is more than sockets hold: what can be read is what was in the socket and in the window
+/// that its peer had been offered, which together are less than its buffer, 6 MiB by default (`tcp_rmem`).
+const AT_MOST: usize = 8 << 20;
+
 /// The sockets of a body while they are in the map.
 #[derive(Debug)]
 pub(super) struct JoinedBody {
@@ -32,6 +40,8 @@ pub(super) struct JoinedBody {
     pub(super) from_sink: Vec<u8>,
     /// Whether nothing is passed any more because the sockets are about to leave.
     pub(super) leaving: bool,
+    /// The bounds on their windows, where these were made small: the source's, and the sink's.
+    windows: [Option<c_int>; 2],
     /// When to look again whether what the kernel holds back has come.
     retry: Option<Pin<Box<Sleep>>>,
 }
@@ -46,6 +56,7 @@ impl JoinedBody {
             sink_received: tcp::received(to).unwrap_or_default(),
             from_sink: Vec::new(),
             leaving: false,
+            windows: [None; 2],
             retry: None,
         }
     }
@@ -71,12 +82,14 @@ impl JoinedBody {
             // While something waits in a socket that is not passed, the kernel does not let that be read which was passed before.
             let mut all = true;
             if !source_came {
-                tcp::low_water(from, 1).map_err(End::Source)?;
+                hold_back(from, &mut self.windows[0]).map_err(End::Source)?;
                 all &= self.redirected.take_passed(from, excess).map_err(End::Source)?;
+                bounded(excess).map_err(End::Source)?;
             }
             if !sink_came {
-                tcp::low_water(to, 1).map_err(End::Sink)?;
+                hold_back(to, &mut self.windows[1]).map_err(End::Sink)?;
                 all &= self.take_from_sink(to).map_err(End::Sink)?;
+                bounded(&self.from_sink).map_err(End::Sink)?;
             }
             if !all {
                 let sleep = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_INTERVAL)));
@@ -84,6 +97,14 @@ impl JoinedBody {
                 sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
             }
         }
+    }
+
+    /// Makes them plain sockets, or such as are joined and do not leave.
+    pub(super) fn release(&mut self, from: &TcpStream, to: &TcpStream) -> Result<(), End> {
+        self.leaving = false;
+        let [of_source, of_sink] = std::mem::take(&mut self.windows);
+        release(from, of_source).map_err(End::Source)?;
+        release(to, of_sink).map_err(End::Sink)
     }
 
     /// Whether the sink is a client that has sent nothing: what it may send until it has left is little.
@@ -121,4 +142,25 @@ impl JoinedBody {
             None
         }
     }
+}
+
+/// Lets what was passed be read, and the peer send no more than it was told that it may.
+fn hold_back(socket: &TcpStream, window: &mut Option<c_int>) -> io::Result<()> {
+    if window.is_none() {
+        *window = Some(tcp::window_clamp(socket)?);
+        tcp::clamp_window(socket, 1)?;
+    }
+    tcp::low_water(socket, 1)
+}
+
+fn release(socket: &TcpStream, window: Option<c_int>) -> io::Result<()> {
+    if let Some(window) = window {
+        tcp::clamp_window(socket, window)?;
+    }
+    tcp::low_water(socket, 1)
+}
+
+/// An error if too much is held.
+fn bounded(held: &[u8]) -> io::Result<()> {
+    if held.len() > AT_MOST { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
 }
