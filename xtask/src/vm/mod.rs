@@ -78,7 +78,11 @@ impl Arguments {
             variants: false,
             limit: 24 * 3600,
             profile: Profile::Guest,
-            env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            env: variables
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .chain(["RUST_TEST_NOCAPTURE=1".to_owned()])
+                .collect(),
             update: false,
             list: false,
         }
