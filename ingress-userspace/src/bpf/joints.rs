@@ -22,9 +22,13 @@ use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT,
 use super::loader::{BpfError, check_version, object};
 use super::log;
 use super::pins::Pins;
+use crate::sys::tcp;
 
 /// Pairs that can be joined at once, if nothing else is asked for.
 pub const PAIRS: NonZeroU16 = NonZeroU16::new((abi::RELAY_CAPACITY / 2) as u16).unwrap();
+
+/// How often the counts are compared until nothing arrives meanwhile; if that fails, they are compared at the next occasion.
+const LOOKS: usize = 3;
 
 /// [`Side`] as userspace and the programs share it.
 #[repr(C, align(64))]
@@ -152,11 +156,14 @@ impl Joints {
     /// [`Pair::hand_over`]. If only one could be joined, it stays so, but nothing is handed over.
     pub fn join(&'static self, client: &TcpStream, backend: &TcpStream) -> Result<Pair, JoinError> {
         let connections = [connection(client)?, connection(backend)?];
+        // What is unread now is seen by the program later.
+        let consumed = [tcp::consumed(client)?, tcp::consumed(backend)?];
         let slot = self.claim().ok_or(JoinError::Full)?;
         let mut pair = Pair {
             joints: self,
             slot,
             connections,
+            consumed,
             listed: [false; 2],
             usable: false,
             separated: Cell::default(),
@@ -319,6 +326,8 @@ pub struct Pair {
     /// The client's slot; the backend's is the next.
     slot: u32,
     connections: [Connection; 2],
+    /// What was read from each before.
+    consumed: [u64; 2],
     /// Whether the flows' map has them from us.
     listed: [bool; 2],
     /// Whether both are joined.
@@ -369,6 +378,23 @@ impl Pair {
     /// Bytes that have arrived at `end` since the sockets were joined.
     pub fn seen(&self, end: End) -> u64 {
         self.side(end).word.load(Ordering::Acquire) & SEEN
+    }
+
+    /// Whether the program has seen more bytes at `end` than have arrived there.
+    ///
+    /// A segment that begins with bytes that were there already (a retransmission, which the backlog of a busy socket or the network
+    /// card has made one with what follows it) is trimmed by every way to read a socket, but given to the programs of a sockmap
+    /// whole (`tcp_read_skb`, seen on 6.18): those bytes come twice. Bytes that are not passed yet can hide that.
+    pub fn saw_twice(&self, end: End, socket: &TcpStream) -> io::Result<bool> {
+        for _ in 0..LOOKS {
+            let arrived = tcp::received(socket)?;
+            let seen = self.seen(end);
+            // TCP counts what arrives before the program does.
+            if tcp::received(socket)? == arrived {
+                return Ok(seen > arrived.saturating_sub(self.consumed[end as usize]));
+            }
+        }
+        Ok(false)
     }
 
     /// How it stands with what arrives at `end`, once it was handed over.

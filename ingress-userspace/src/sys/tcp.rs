@@ -30,6 +30,18 @@ pub(crate) fn received(socket: &impl AsFd) -> io::Result<u64> {
     Ok(count(&info(socket)?, BYTES_RECEIVED))
 }
 
+/// Bytes that have arrived in order and were read.
+pub(crate) fn consumed(socket: &impl AsFd) -> io::Result<u64> {
+    for _ in 0..TRIES {
+        let arrived = received(socket)?;
+        let unread = unread(socket)?;
+        if received(socket)? == arrived {
+            return Ok(arrived.saturating_sub(unread));
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// `struct tcp_info`, up to what is used of it.
 type Info = [u8; BYTES_RECEIVED + 8];
 

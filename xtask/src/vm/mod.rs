@@ -90,7 +90,7 @@ impl Arguments {
 }
 
 /// The suites about what the kernel does for us.
-const SUITES: [&str; 16] = [
+const SUITES: [&str; 17] = [
     "verifier",
     "doctor",
     "ebpf",
@@ -99,6 +99,7 @@ const SUITES: [&str; 16] = [
     "ktls",
     "sockmap",
     "sockmap_bodies",
+    "sockmap_overlap",
     "kernel_faults",
     "passthrough",
     "h1_upgrade",

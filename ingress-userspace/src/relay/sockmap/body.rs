@@ -239,7 +239,7 @@ impl SockmapBody {
                 Stage::Joined(joined) => match joined.redirected.poll_step(cx, source, sink, progress) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(end)) => return Poll::Ready(end),
-                    Poll::Pending => return self.watch(cx, progress),
+                    Poll::Pending => return self.watch(cx, source, progress),
                 },
                 Stage::After(copy) => return copy.poll(cx, source, sink, progress),
             }
@@ -331,13 +331,21 @@ impl SockmapBody {
         Poll::Ready(released)
     }
 
-    /// Resets the bound on idleness while the kernel moves bytes.
-    fn watch(&mut self, cx: &mut Context<'_>, progress: &mut impl FnMut(u64)) -> Poll<End> {
+    /// Resets the bound on idleness while the kernel moves bytes, and looks whether it moves each once.
+    fn watch<S: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &S,
+        progress: &mut impl FnMut(u64),
+    ) -> Poll<End> {
         let Stage::Joined(joined) = &mut self.stage else { return Poll::Pending };
         let sleep = self.watch.get_or_insert_with(|| Box::pin(tokio::time::sleep(WATCH_INTERVAL)));
         while sleep.as_mut().poll(cx).is_ready() {
             if joined.redirected.progressed() {
                 progress(0);
+                if let Err(end) = joined.redirected.check_once(source) {
+                    return Poll::Ready(end);
+                }
             }
             sleep.as_mut().reset(Instant::now() + WATCH_INTERVAL);
         }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::redirected::once;
 use super::{LOOK_INTERVAL, Redirected, read_some};
 use crate::bpf::End as Side;
 use crate::relay::End;
@@ -69,7 +70,9 @@ impl JoinedBody {
         to: &TcpStream,
         excess: &mut Vec<u8>,
     ) -> Poll<Result<(), End>> {
-        self.leaving = true;
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.check_once(from, to)?;
+        }
         loop {
             tcp::low_water(from, MEANWHILE).map_err(End::Source)?;
             if !self.sink_is_quiet(to) {
@@ -77,7 +80,7 @@ impl JoinedBody {
             }
             let (source_came, sink_came) = (self.redirected.everything_came(), self.sink_came());
             if source_came && sink_came {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.check_once(from, to));
             }
             // While something waits in a socket that is not passed, the kernel does not let that be read which was passed before.
             let mut all = true;
@@ -97,6 +100,12 @@ impl JoinedBody {
                 sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
             }
         }
+    }
+
+    /// An error if bytes have come twice. Of the body at least the last buffer has not gone to the sink.
+    fn check_once(&self, from: &TcpStream, to: &TcpStream) -> Result<(), End> {
+        once(self.redirected.pair(), self.sink.other(), from).map_err(End::Source)?;
+        once(self.redirected.pair(), self.sink, to).map_err(End::Sink)
     }
 
     /// Makes them plain sockets, or such as are joined and do not leave.

@@ -222,7 +222,8 @@ impl Redirected {
                 let read = read.map_err(End::Source)?;
                 self.accounted += read;
                 self.spend(read);
-                Poll::Ready(Ok(()))
+                // What was read is not on its way yet.
+                Poll::Ready(self.check_once(source))
             }
             Poll::Pending if self.hand_over(source, sink) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
@@ -254,6 +255,12 @@ impl Redirected {
             ready!(sleep.as_mut().poll(cx));
             sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
         }
+    }
+
+    /// An error if bytes of the source have come twice.
+    pub(super) fn check_once<S: Duplex>(&self, source: &S) -> Result<(), End> {
+        let Some(socket) = source.plain_socket() else { return Ok(()) };
+        once(&self.pair, self.source, socket).map_err(End::Source)
     }
 
     /// Whether all bytes that have arrived were read or redirected.
@@ -300,6 +307,7 @@ impl Redirected {
         self.spend(moved + read);
         self.waits.1 += u64::from(reason == Some(Reason::Credit));
         progress(moved);
+        self.check_once(source)?;
         self.phase = Phase::Flushing { expected: written + moved, seen: 0, timer: None };
         Poll::Ready(Ok(()))
     }
@@ -332,4 +340,12 @@ impl Redirected {
             sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
         }
     }
+}
+
+/// An error if bytes have come twice at a socket: the connection cannot go on, whatever has become of them.
+pub(super) fn once(pair: &Pair, end: Side, socket: &TcpStream) -> io::Result<()> {
+    if pair.saw_twice(end, socket)? {
+        return Err(io::Error::other("the kernel has handed a retransmitted segment to the sockmap twice"));
+    }
+    Ok(())
 }
