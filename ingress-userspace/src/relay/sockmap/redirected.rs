@@ -9,6 +9,7 @@ use ingress_common::relay::Reason;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::leaving::bounded;
 use super::{LEAST, LOOK_INTERVAL, read_some};
 use crate::bpf::{End as Side, Pair, Standing};
 use crate::relay::held::Held;
@@ -184,6 +185,7 @@ impl Redirected {
             self.copied += within as u64;
             self.spend(within as u64);
             excess.extend_from_slice(&passed[within..]);
+            bounded(excess)?;
         }
         Ok(true)
     }
