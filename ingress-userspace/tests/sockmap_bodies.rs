@@ -165,7 +165,7 @@ fn requests_behind_a_response_come_whole() {
 }
 
 /// What may be held of what a client sends while its sockets leave the map: the bound, and the read that reached it.
-const HELD: usize = (8 << 20) + (64 << 10);
+const HELD: usize = (16 << 20) + (64 << 10);
 
 /// A client that sends without end while it takes a response, so that bytes are passed at any moment, those in which the sockets
 /// leave the map among them: what was read is what was sent, or the connection ends, and little of it is held.

@@ -25,8 +25,8 @@ const MEANWHILE: usize = 1 << 20;
 
 /// How much of what was passed is held. It is more than sockets hold: what can be read is what was in the socket and in the window
 /// that its peer had been offered, which together are less than its buffer, 6 MiB by default (`tcp_rmem`). Only what waits for a
-/// work queue of a busy kernel is in no account: 7 MiB were seen with a buffer of 1 MiB.
-const AT_MOST: usize = 8 << 20;
+/// work queue of a busy kernel is in no account: up to 9 MB were seen.
+const AT_MOST: usize = 16 << 20;
 
 /// The sockets of a body while they are in the map.
 #[derive(Debug)]
@@ -135,6 +135,7 @@ impl JoinedBody {
                 Err(error) => return Err(error),
             }
             bounded(&self.from_sink)?;
+            close_window(to)?;
         }
         Ok(true)
     }
@@ -157,9 +158,14 @@ impl JoinedBody {
 fn hold_back(socket: &TcpStream, window: &mut Option<c_int>) -> io::Result<()> {
     if window.is_none() {
         *window = Some(tcp::window_clamp(socket)?);
-        tcp::clamp_window(socket, 1)?;
     }
+    close_window(socket)?;
     tcp::low_water(socket, 1)
+}
+
+/// Offers no more. To be said again after each read, by which the kernel may make the buffer, and the bound with it, larger.
+pub(super) fn close_window(socket: &TcpStream) -> io::Result<()> {
+    tcp::clamp_window(socket, 1)
 }
 
 fn release(socket: &TcpStream, window: Option<c_int>) -> io::Result<()> {
@@ -171,5 +177,10 @@ fn release(socket: &TcpStream, window: Option<c_int>) -> io::Result<()> {
 
 /// An error if too much is held.
 pub(super) fn bounded(held: &[u8]) -> io::Result<()> {
-    if held.len() > AT_MOST { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    let too_much = "more than 16 MiB came while the connection left the sockmap";
+    if held.len() > AT_MOST {
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, too_much))
+    } else {
+        Ok(())
+    }
 }

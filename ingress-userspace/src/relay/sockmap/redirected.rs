@@ -9,7 +9,7 @@ use ingress_common::relay::Reason;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::leaving::bounded;
+use super::leaving::{bounded, close_window};
 use super::{LEAST, LOOK_INTERVAL, read_some};
 use crate::bpf::{End as Side, Pair, Standing};
 use crate::relay::held::Held;
@@ -186,6 +186,7 @@ impl Redirected {
             self.spend(within as u64);
             excess.extend_from_slice(&passed[within..]);
             bounded(excess)?;
+            close_window(source)?;
         }
         Ok(true)
     }
