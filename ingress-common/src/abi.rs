@@ -4,7 +4,7 @@
 
 /// Version of everything in this crate that both sides must agree on. It stands in the eBPF object, and the loader
 /// refuses an object with another one.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Section of the object that holds the version alone; the loader makes a read-only map of it.
 pub const ABI_SECTION: &str = ".rodata.abi";

@@ -17,6 +17,9 @@
 //! - What reaches the limit is passed, whole: a program cannot split a buffer. Userspace forwards what belongs to the message,
 //!   learns that the transfer is over, and sees the excess of a sender that sends too much.
 //! - What the kernel holds for a slow receiver counts in no socket buffer. [`CREDIT`] bounds it.
+//! - A buffer may begin with bytes that were there already (see [`arrival`]): the program cuts them off before it counts.
+//!   If it cannot bring a buffer into order, it drops that and all that comes after it, and says so in [`Side::lost`]: userspace
+//!   ends the connection.
 
 use crate::flow::Connection;
 
@@ -53,11 +56,66 @@ pub struct Side {
     pub reason: u64,
     /// Bytes that were sent on this socket, by whomever, since it was joined. Written by the program at the sender's side.
     pub sent: u64,
-    /// Keeps sides in cache lines of their own.
-    pub reserved: u64,
+    /// The sequence number of the byte that is to arrive next. Written by userspace before the socket is joined, then by the
+    /// program.
+    pub next: u32,
+    /// Not zero once something has arrived that could not be brought into order. Written by the program.
+    pub lost: u32,
 }
 
 const _: () = assert!(size_of::<Side>() == 64 && align_of::<Side>() == 64);
+
+/// A buffer as TCP has put it into the queue of what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number of its first byte.
+    pub start: u32,
+    /// Sequence number behind its last byte; a FIN takes one, too (RFC 9293 section 3.4).
+    pub end: u32,
+    /// Bytes in it.
+    pub length: u32,
+}
+
+/// How a buffer follows what was before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Its bytes are new.
+    New,
+    /// So many bytes at its beginning were there already, and at least one behind them is new.
+    Repeats(u32),
+    /// It does not follow, or its numbers do not belong to its length.
+    Unordered,
+}
+
+/// How a buffer follows what was before it, by the sequence number that is to arrive next.
+///
+/// TCP makes one buffer of a retransmission and what follows it: in the backlog of a socket that is busy, in a network card
+/// (GRO), or in the sender. `recv` and splice(2) cut off what was there already; the programs of a sockmap are given the buffer
+/// whole (`tcp_read_skb`).
+///
+/// ```
+/// use ingress_common::relay::{Arrival, Segment, arrival};
+/// let segment = Segment { start: 1000, end: 1100, length: 100 };
+/// assert_eq!(arrival(1000, segment), Arrival::New);
+/// assert_eq!(arrival(1010, segment), Arrival::Repeats(10));
+/// assert_eq!(arrival(990, segment), Arrival::Unordered);
+/// ```
+#[inline]
+pub const fn arrival(next: u32, segment: Segment) -> Arrival {
+    let Segment { start, end, length } = segment;
+    let missing = end.wrapping_sub(start).wrapping_sub(length);
+    let repeated = next.wrapping_sub(start);
+    if missing > 1 {
+        // A kernel that has cut the buffer itself: what is left is as long as what is new, with a FIN or without.
+        let cut = repeated == missing || repeated == missing - 1;
+        return if cut { Arrival::New } else { Arrival::Unordered };
+    }
+    match repeated {
+        0 => Arrival::New,
+        repeated if repeated < length => Arrival::Repeats(repeated),
+        _ => Arrival::Unordered,
+    }
+}
 
 /// What a joined socket is, for the programs and for whoever looks.
 #[repr(C)]
@@ -148,6 +206,37 @@ mod tests {
         assert_eq!(judge(GO + CREDIT, 1, &side, 7), Judgement::TakeBack(Reason::Credit));
         assert_eq!(judge(GO + CREDIT, 1, &side, 8), Judgement::Redirect);
         assert_eq!(judge(GO, CREDIT + 1, &side, 7), Judgement::TakeBack(Reason::Credit));
+    }
+
+    #[test]
+    fn sequence_numbers_wrap_and_a_fin_takes_one() {
+        let segment = Segment { start: u32::MAX - 9, end: 10, length: 20 };
+        assert_eq!(arrival(u32::MAX - 9, segment), Arrival::New);
+        assert_eq!(arrival(5, segment), Arrival::Repeats(15));
+        assert_eq!(arrival(5, Segment { end: 11, ..segment }), Arrival::Repeats(15));
+        assert_eq!(arrival(u32::MAX - 9, Segment { end: 11, ..segment }), Arrival::New);
+    }
+
+    #[test]
+    fn what_the_kernel_has_cut_already_is_new() {
+        let segment = Segment { start: 100, end: 220, length: 20 };
+        assert_eq!(arrival(200, segment), Arrival::New);
+        assert_eq!(arrival(200, Segment { end: 221, ..segment }), Arrival::New);
+        for next in [100, 198, 201, 220] {
+            assert_eq!(arrival(next, segment), Arrival::Unordered, "{next}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_follow_is_told() {
+        let segment = Segment { start: 100, end: 120, length: 20 };
+        for next in [99, 120, 121, 100 + (1 << 31), 0] {
+            assert_eq!(arrival(next, segment), Arrival::Unordered, "{next}");
+        }
+        // Where sequence numbers are expected stands something else.
+        for (start, end) in [(100, 119), (100, 122), (100, 100), (120, 100), (0, 0)] {
+            assert_eq!(arrival(100, Segment { start, end, length: 20 }), Arrival::Unordered, "{start} {end}");
+        }
     }
 
     #[test]

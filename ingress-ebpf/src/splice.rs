@@ -4,9 +4,12 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
+use aya_ebpf::programs::sk_buff::SkBuff;
 use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
 use ingress_common::flow::Connection;
-use ingress_common::relay::{Flow, GO, Judgement, Reason, SEEN, Side, judge, peer_of};
+use ingress_common::relay::{
+    Arrival, Flow, GO, Judgement, Reason, SEEN, Segment, Side, arrival, judge, peer_of,
+};
 
 use crate::{FLOWS, PAIRS, SIDES};
 
@@ -44,25 +47,28 @@ macro_rules! connection {
     }};
 }
 
-/// Passes bytes to userspace or redirects them to the peer. It never drops bytes: what the peer cannot get is userspace's.
+/// Passes bytes to userspace or redirects them to the peer: what the peer cannot get is userspace's. Nothing is dropped but what
+/// cannot be brought into order, with which the connection ends.
 pub(crate) fn verdict(context: &SkBuffContext) -> u32 {
-    let length = u64::from(context.len());
     // A FIN arrives as a buffer without bytes, after TCP has dealt with it. Redirected, the kernel takes it for an error of the
     // peer's socket and sends nothing more there; passed, the same happens to this socket if it has bytes to send that were
     // redirected to it, since both wait in one queue.
-    if length == 0 {
+    if context.len() == 0 {
         return SK_DROP;
     }
-    let _ = decide(context, length);
-    SK_PASS
+    decide(context).unwrap_or(SK_PASS)
 }
 
-fn decide(context: &SkBuffContext, length: u64) -> Option<()> {
+fn decide(context: &SkBuffContext) -> Option<u32> {
     let flow = FLOWS.get_ptr_mut(arriving(context))?;
     // SAFETY: the map's values outlive the program, which runs within an RCU read section. The slot is never changed.
     let slot = unsafe { (*flow).slot };
     let side = SIDES.get_ptr_mut(slot)?;
     let peer = SIDES.get_ptr(peer_of(slot))?;
+    if !put_in_order(context, side) {
+        return Some(SK_DROP);
+    }
+    let length = u64::from(context.len());
     // SAFETY: as above. Others write the word by atomic operations only, too.
     let before = unsafe { add(&raw mut (*side).word, length) };
     // SAFETY: while GO is set nobody writes what is read here; while it is unset what is read is not used.
@@ -78,7 +84,73 @@ fn decide(context: &SkBuffContext, length: u64) -> Option<()> {
             }
         }
     }
-    Some(())
+    Some(SK_PASS)
+}
+
+/// Cuts off the bytes that were there already. False if the buffer does not follow what was before it all the same, and from then
+/// on.
+fn put_in_order(context: &SkBuffContext, side: *mut Side) -> bool {
+    let segment = segment(context);
+    // SAFETY: the map's value outlives the program. While the socket is joined only the program writes these, and it runs once at
+    // a time for each socket.
+    let (next, lost) =
+        unsafe { (read_volatile(&raw const (*side).next), read_volatile(&raw const (*side).lost)) };
+    let ordered = lost == 0
+        && match arrival(next, segment) {
+            Arrival::New => true,
+            Arrival::Repeats(bytes) => cut(SkBuff::new(context.skb.skb), bytes),
+            Arrival::Unordered => false,
+        };
+    // SAFETY: as above.
+    unsafe {
+        if ordered {
+            (&raw mut (*side).next).write_volatile(segment.start.wrapping_add(segment.length));
+        } else {
+            say!(context, "bytes {} to {} do not follow {}", segment.start, segment.end, next);
+            (&raw mut (*side).lost).write_volatile(1);
+        }
+    }
+    ordered
+}
+
+/// The buffer's sequence numbers: they are at the beginning of what TCP keeps in its control block (`struct tcp_skb_cb`), of which
+/// the kernel shows these words. That is no interface for ever, therefore each buffer is checked against its length.
+#[inline(always)]
+fn segment(context: &SkBuffContext) -> Segment {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel passes a valid context. Volatile, as the addresses are.
+    unsafe {
+        Segment {
+            start: read_volatile(&raw const (*skb).cb[0]),
+            end: read_volatile(&raw const (*skb).cb[1]),
+            length: context.len(),
+        }
+    }
+}
+
+/// The most that the kernel cuts off at once (`sk_skb_adjust_room`).
+const MOST: u32 = 0xfff;
+
+/// How often it is asked to: enough for the 64 KiB that come in one buffer, unless a device was told to make larger ones (BIG TCP).
+/// With twice as many rounds the verifier has fourteen times as much to do.
+const CUTS: u32 = 17;
+
+/// Cuts so many bytes off the buffer's beginning; false if the kernel would not.
+///
+/// A function of its own for the verifier: what its rounds have left in registers would make different states of all that follows.
+#[inline(never)]
+fn cut(skb: SkBuff, mut bytes: u32) -> bool {
+    for _ in 0..CUTS {
+        if bytes == 0 {
+            break;
+        }
+        let now = if bytes < MOST { bytes } else { MOST };
+        if skb.adjust_room(-(now as i32), 0, 0).is_err() {
+            break;
+        }
+        bytes -= now;
+    }
+    bytes == 0
 }
 
 /// What was agreed when redirecting began.

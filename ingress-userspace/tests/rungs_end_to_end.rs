@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use support::backend::RawBackend;
 use support::client::{Client, End};
 use support::message::response;
-use support::script::Step;
+use support::script::{Gate, Step};
 use support::site::{Site, Via};
 
 /// Nothing, one byte, a TLS record, more than any buffer, and more than sockets hold.
@@ -19,8 +19,12 @@ const SIZES: [usize; 5] = [0, 1, 16 << 10, 1 << 20, 16 << 20];
 /// From which size on a body is worth a rung is not asked here: every one takes it.
 const ALWAYS: &str = "  spliceFrom: 0\n  sockmapFrom: 0\n";
 
-/// What the backend sends through a tunnel, byte by byte: then userspace is sometimes up to date, and can hand over.
-const TUNNEL: usize = 8 << 10;
+/// How often the backend sends something through a tunnel. It goes on when the client has it: then userspace is up to date as well,
+/// nearly always, and can hand over.
+const ROUNDS: usize = 64;
+
+/// How much it sends each time.
+const PIECE: usize = 128;
 
 const SWITCHING: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -41,12 +45,16 @@ fn body(size: usize) -> &'static [u8] {
     &text[..size]
 }
 
-/// Answers a GET with the body whose size it names, and anything else with whether its body is the one that was sent.
-fn backend() -> RawBackend {
-    RawBackend::scripted(|request, _| {
+/// Answers a GET with the body whose size it names, and anything else with whether its body is the one that was sent. Of a tunnel
+/// each piece goes by a gate.
+fn backend(gates: &[Gate]) -> RawBackend {
+    let gates = gates.to_vec();
+    RawBackend::scripted(move |request, _| {
         if request.field("Upgrade").is_some() {
-            let bytes = body(TUNNEL).to_vec();
-            return vec![Step::Send(SWITCHING.into()), Step::Dribble(bytes), Step::HalfClose];
+            let pieces = body(ROUNDS * PIECE).chunks(PIECE).zip(&gates);
+            let pieces =
+                pieces.flat_map(|(piece, gate)| [Step::Wait(gate.clone()), Step::Send(piece.into())]);
+            return [Step::text(SWITCHING)].into_iter().chain(pieces).chain([Step::HalfClose]).collect();
         }
         let size = request.target().trim_start_matches('/').parse().unwrap();
         if request.method() != "GET" {
@@ -76,7 +84,7 @@ fn exchange(client: &mut Client, host: &str) {
 
 /// Serves with a `kernel` section, and returns the site for a look at its metrics.
 fn serve(switches: &str) -> (RawBackend, Site) {
-    let backend = backend();
+    let backend = backend(&[]);
     let site = Site::configured(&[backend.address()], &format!("kernel:\n{ALWAYS}{switches}"));
     for via in Via::BOTH {
         exchange(&mut site.client(via), via.host());
@@ -99,7 +107,9 @@ fn moved(site: &Site, rung: &str) -> f64 {
 /// Law 4: what is proven is used, and nothing else is; that is told by the bytes.
 #[test]
 fn with_all_accelerations() {
-    let backend = backend();
+    // A clone of a gate is the same gate.
+    let gates: Vec<_> = std::iter::repeat_with(Gate::default).take(ROUNDS).collect();
+    let backend = backend(&gates);
     let site = Site::configured(
         &[backend.address()],
         &format!("kernel:\n{ALWAYS}  sockmap: auto\n  pinDirectory: null\n"),
@@ -121,7 +131,7 @@ fn with_all_accelerations() {
         assert!(by_kernel || kernel() - before < 0.5, "{via:?}: moved without proof");
     }
     let before = moved(&site, "sockmap");
-    tunnel(&site);
+    tunnel(&site, &gates);
     if proven("sockmap") {
         site.penstock.eventually("the sockmap has moved bytes", |_| moved(&site, "sockmap") - before > 0.5);
     } else {
@@ -134,11 +144,14 @@ fn with_all_accelerations() {
 }
 
 /// A tunnel through which the backend sends, between plain connections.
-fn tunnel(site: &Site) {
+fn tunnel(site: &Site, gates: &[Gate]) {
     let mut client = site.client(Via::Plain);
     client.send("GET / HTTP/1.1\r\nHost: plain.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(client.response("GET").status(), 101);
-    assert!(client.exactly(TUNNEL) == body(TUNNEL), "bytes were changed in the tunnel");
+    for (gate, piece) in gates.iter().zip(body(ROUNDS * PIECE).chunks(PIECE)) {
+        gate.open();
+        assert!(client.exactly(PIECE) == piece, "bytes were changed in the tunnel");
+    }
     client.half_close();
     assert_eq!(client.ended(), (End::Closed, Vec::new()));
 }

@@ -1,6 +1,6 @@
 //! A segment that begins with bytes that were there already, and ends with new ones: TCP makes one of a retransmission and what
 //! follows it, in the backlog of a busy socket or in a network card. Who reads the socket sees each byte once. The programs of a
-//! sockmap are given the segment whole, on kernels that do not trim it: no message may be completed with bytes that came twice.
+//! sockmap are given the segment whole, and have to cut it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sockets;
@@ -8,21 +8,42 @@ mod sockets;
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::time::Duration;
 
+use aya::maps::{Array, HashMap, Map, MapData};
+use ingress_common::abi;
+use ingress_common::flow::Connection;
 use penstock::bpf::{End as Side, Joints};
-use penstock::relay::{Budget, Copy, End, OneWay, Relay as _, SockmapBody, Way};
+use penstock::relay::{Budget, Copy, End, OneWay, Relay as _, Rungs, SockmapBody, Tunnel, TunnelEnd, Way};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use sockets::{pair, pattern, with_joints};
 
-/// Length of the body.
+/// Length of what is sent.
 const LENGTH: usize = 200_000;
 
-/// How many bytes of the segment were there already, and how many are new.
-const PART: usize = 1000;
+/// A segment that is made by hand.
+#[derive(Clone, Copy, Debug)]
+struct Overlap {
+    /// How much was sent before.
+    before: usize,
+    /// How many bytes of the segment were there already.
+    old: usize,
+    /// How many are new.
+    new: usize,
+}
+
+/// Of which some are cut at once, and some not; in the middle, and at the end.
+const OVERLAPS: [Overlap; 5] = [
+    Overlap { before: 100_000, old: 1, new: 1 },
+    Overlap { before: 100_000, old: 1000, new: 1000 },
+    Overlap { before: 100_000, old: 4096, new: 20_000 },
+    Overlap { before: 100_000, old: 60_000, new: 1 },
+    Overlap { before: LENGTH - 1000, old: 1000, new: 1000 },
+];
 
 /// Sees and sends segments on loopback.
 struct Wire {
@@ -89,12 +110,34 @@ fn checksum(segment: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// A body through the sockmap or a copy; after `before` bytes of it comes a segment of which a part was there already. What arrived,
-/// and how it ended; nothing without the right to send such a segment.
-async fn relay(joints: Option<&'static Joints>, before: usize) -> Option<(Vec<u8>, End)> {
-    let (mut source, mut origin) = pair().await;
-    let (mut sink, mut target) = pair().await;
+/// Sends everything in pieces, and where it was told to a segment of which a part was there already. What has arrived in the end;
+/// nothing without the right to send such a segment.
+async fn script(mut origin: TcpStream, mut target: TcpStream, overlap: Overlap) -> Option<Vec<u8>> {
+    let Overlap { before, old, new } = overlap;
     let sent = pattern(LENGTH, 21);
+    for piece in sent[..before - 1].chunks(2000) {
+        origin.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut received = vec![0; before - 1];
+    target.read_exact(&mut received).await.unwrap();
+    let mut wire = Wire::open(&origin).ok()?;
+    origin.write_all(&sent[before - 1..before]).await.unwrap();
+    let seen = wire.see();
+    received.push(target.read_u8().await.unwrap());
+    wire.send(&seen, old, &sent[before - old..before + new]);
+    // The peer's TCP sends it again, since it knows nothing of the segment. The connection may have ended.
+    let _ = origin.write_all(&sent[before..]).await;
+    let _ = origin.shutdown().await;
+    // A reset is an end, too.
+    let _ = target.read_to_end(&mut received).await;
+    Some(received)
+}
+
+/// A body through the sockmap or a copy. What arrived, and how it ended.
+async fn body(joints: Option<&'static Joints>, overlap: Overlap) -> Option<(Vec<u8>, End)> {
+    let (mut source, origin) = pair().await;
+    let (mut sink, target) = pair().await;
     let budget = Budget::Bytes(LENGTH as u64);
     let relaying = async {
         let end = match joints {
@@ -110,59 +153,168 @@ async fn relay(joints: Option<&'static Joints>, before: usize) -> Option<(Vec<u8
         drop((source, sink));
         end
     };
-    let script = async {
-        for piece in sent[..before - 1].chunks(2000) {
-            origin.write_all(piece).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-        let mut received = vec![0; before - 1];
-        target.read_exact(&mut received).await.unwrap();
-        let mut wire = Wire::open(&origin).ok()?;
-        origin.write_all(&sent[before - 1..before]).await.unwrap();
-        let seen = wire.see();
-        received.push(target.read_u8().await.unwrap());
-        wire.send(&seen, PART, &sent[before - PART..before + PART]);
-        // The peer's TCP sends it again, since it knows nothing of the segment. The connection may have ended.
-        let _ = origin.write_all(&sent[before..]).await;
-        // A reset is an end, too.
-        let _ = target.read_to_end(&mut received).await;
-        Some(received)
-    };
-    let (end, received) = tokio::join!(relaying, script);
+    let (end, received) = tokio::join!(relaying, script(origin, target, overlap));
     Some((received?, end))
 }
 
-/// Whether the body is what was sent.
-fn is_whole(received: &[u8]) -> bool {
-    received == pattern(LENGTH, 21)
+/// Says that a test was not made; nobody may send such segments here.
+fn skip(test: &str) {
+    std::io::stderr().write_all(format!("SKIPPED: {test}: no raw sockets here\n").as_bytes()).unwrap();
 }
 
 #[test]
-fn no_message_is_completed_with_bytes_that_came_twice() {
-    const TEST: &str = "no_message_is_completed_with_bytes_that_came_twice";
+fn a_body_has_each_byte_once() {
+    const TEST: &str = "a_body_has_each_byte_once";
     with_joints(TEST, async |joints| {
-        for before in [100_000, LENGTH - PART] {
-            let Some((received, end)) = relay(None, before).await else {
-                return std::io::stderr()
-                    .write_all(format!("SKIPPED: {TEST}: no raw sockets here\n").as_bytes())
-                    .unwrap();
-            };
-            assert!(
-                matches!(end, End::Complete) && is_whole(&received),
-                "a copy sees each byte once: {end:?}"
-            );
-
-            let (received, end) = relay(Some(joints), before).await.unwrap();
-            match end {
-                End::Complete => assert!(is_whole(&received), "bytes came twice after {before}"),
-                End::Source(error) => {
-                    assert!(error.to_string().contains("twice"), "{error}");
-                    assert!(received.len() < LENGTH, "{} bytes arrived after {before}", received.len());
-                    eprintln!("this kernel hands a segment to the sockmap as it came");
-                }
-                end => panic!("{end:?} after {before}"),
+        for overlap in OVERLAPS {
+            for joints in [None, Some(joints)] {
+                let Some((received, end)) = body(joints, overlap).await else { return skip(TEST) };
+                let rung = if joints.is_some() { "the sockmap" } else { "a copy" };
+                assert!(matches!(end, End::Complete), "{overlap:?} by {rung}: {end:?}");
+                assert!(received == pattern(LENGTH, 21), "{overlap:?} by {rung}: other bytes");
             }
             joints.sweep();
         }
     });
+}
+
+/// A tunnel that is joined; the peers, and what holds it.
+struct Stage {
+    sides: [TcpStream; 2],
+    tunnel: Tunnel,
+}
+
+impl Stage {
+    /// The backend has sent `early` before.
+    async fn new(joints: &'static Joints, early: &[u8]) -> (Self, TcpStream, TcpStream) {
+        let (client_side, client) = pair().await;
+        let (backend_side, mut backend) = pair().await;
+        backend.write_all(early).await.unwrap();
+        backend_side.readable().await.unwrap();
+        let rungs = Rungs { sockmap: Some(joints), ..Rungs::COPY };
+        let tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+        assert_eq!(tunnel.fallback(), None);
+        (Self { sides: [client_side, backend_side], tunnel }, client, backend)
+    }
+
+    /// Until both sides have ended. How, and how much the kernel has moved to the client.
+    async fn run(mut self) -> (TunnelEnd, u64) {
+        let [client, backend] = &mut self.sides;
+        let end = poll_fn(|cx| self.tunnel.poll(cx, client, backend, |_| {})).await;
+        (end, self.tunnel.ways()[1].by_kernel())
+    }
+}
+
+#[test]
+fn a_tunnel_has_each_byte_once() {
+    const TEST: &str = "a_tunnel_has_each_byte_once";
+    with_joints(TEST, async |joints| {
+        for overlap in OVERLAPS {
+            let (stage, mut client, backend) = Stage::new(joints, b"e").await;
+            let talk = async {
+                let mut early = [0; 1];
+                client.read_exact(&mut early).await.unwrap();
+                assert_eq!(&early, b"e");
+                let shutting = client.shutdown().await;
+                assert!(shutting.is_ok(), "{shutting:?}");
+                script(backend, client, overlap).await
+            };
+            let ((end, by_kernel), received) = tokio::join!(stage.run(), talk);
+            let Some(received) = received else { return skip(TEST) };
+            assert!(matches!(end, TunnelEnd::Complete), "{overlap:?}: {end:?}");
+            assert!(by_kernel > 0, "{overlap:?}: nothing went through the sockmap");
+            assert!(received == pattern(LENGTH, 21), "{overlap:?}: other bytes");
+            joints.sweep();
+        }
+    });
+}
+
+/// What came before the sockets were joined comes again with the first bytes after that.
+#[test]
+fn the_first_segment_is_cut_too() {
+    const TEST: &str = "the_first_segment_is_cut_too";
+    with_joints(TEST, async |joints| {
+        let sent = pattern(3000, 22);
+        let (client_side, mut client) = pair().await;
+        let (backend_side, mut backend) = pair().await;
+        let Ok(mut wire) = Wire::open(&backend) else { return skip(TEST) };
+        backend.write_all(&sent[..2000]).await.unwrap();
+        let seen = wire.see();
+        backend_side.readable().await.unwrap();
+        let rungs = Rungs { sockmap: Some(joints), ..Rungs::COPY };
+        let tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+        let stage = Stage { sides: [client_side, backend_side], tunnel };
+        wire.send(&seen, 1500, &sent[500..2500]);
+        let talk = async {
+            let mut received = vec![0; 2500];
+            client.read_exact(&mut received).await.unwrap();
+            backend.write_all(&sent[2000..]).await.unwrap();
+            backend.shutdown().await.unwrap();
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut received).await.unwrap();
+            received
+        };
+        let ((end, _), received) = tokio::join!(stage.run(), talk);
+        assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+        assert!(received == sent, "other bytes");
+        joints.sweep();
+    });
+}
+
+/// What the program does when the kernel does not shorten a segment for it, which happens for want of memory: here it is told that it
+/// has happened.
+#[test]
+fn what_cannot_be_cut_ends_the_connection() {
+    const TEST: &str = "what_cannot_be_cut_ends_the_connection";
+    const DIRECTORY: &str = "/sys/fs/bpf/penstock-test-overlap";
+    with_joints(TEST, async |joints| {
+        let pinned = std::fs::create_dir_all(DIRECTORY)
+            .map_err(|error| error.to_string())
+            .and_then(|()| joints.pin(Path::new(DIRECTORY)));
+        if let Err(error) = pinned {
+            let line = format!("SKIPPED: {TEST}: {error}\n");
+            return std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+        let (mut source, mut origin) = pair().await;
+        let (mut sink, mut target) = pair().await;
+        let connection = Connection::new(source.peer_addr().unwrap(), source.local_addr().unwrap());
+        let way = Way::Copy(OneWay::new(Budget::UntilClose, b""));
+        let mut body = SockmapBody::new(joints, Side::Backend, way);
+        let relaying = async {
+            let end = poll_fn(|cx| body.poll(cx, &mut source, &mut sink, &mut |_| {})).await;
+            drop((source, sink));
+            end
+        };
+        let talk = async {
+            origin.write_all(b"before").await.unwrap();
+            let mut received = [0; 6];
+            target.read_exact(&mut received).await.unwrap();
+            lose(Path::new(DIRECTORY), connection);
+            origin.write_all(b"behind").await.unwrap();
+            origin.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            let _ = target.read_to_end(&mut rest).await;
+            rest
+        };
+        let (end, rest) = tokio::join!(relaying, talk);
+        joints.unpin();
+        std::fs::remove_dir(DIRECTORY).unwrap();
+        assert!(matches!(&end, End::Source(error) if error.to_string().contains("order")), "{end:?}");
+        assert_eq!(rest, b"");
+    });
+}
+
+/// Says in the map that something could not be brought into order at the socket of a connection.
+fn lose(directory: &Path, connection: Connection) {
+    let open = |name| MapData::from_pin(directory.join(name)).unwrap();
+    let Connection { remote, local, remote_port, local_port } = connection;
+    let [remote_port, local_port] = [remote_port, local_port].map(u16::to_ne_bytes);
+    let key = [&remote[..], &local, &remote_port, &local_port].concat().try_into().unwrap();
+    // As `Flow` and `Side` of `ingress_common::relay` lie in memory.
+    let flows = HashMap::<_, [u8; 36], [u32; 12]>::try_from(Map::HashMap(open(abi::RELAY_FLOWS))).unwrap();
+    let slot = flows.get(&key, 0).unwrap()[2];
+    let mut sides = Array::<_, [u32; 16]>::try_from(Map::Array(open(abi::RELAY_SIDES))).unwrap();
+    let mut side = sides.get(&slot, 0).unwrap();
+    side[15] = 1;
+    sides.set(slot, side, 0).unwrap();
 }

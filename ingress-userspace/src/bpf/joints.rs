@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aya::maps::{Map, MapData, MapError, SockMap};
@@ -27,9 +27,6 @@ use crate::sys::tcp;
 /// Pairs that can be joined at once, if nothing else is asked for.
 pub const PAIRS: NonZeroU16 = NonZeroU16::new((abi::RELAY_CAPACITY / 2) as u16).unwrap();
 
-/// How often the counts are compared until nothing arrives meanwhile; if that fails, they are compared at the next occasion.
-const LOOKS: usize = 3;
-
 /// [`Side`] as userspace and the programs share it.
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -41,7 +38,8 @@ struct SharedSide {
     stop: AtomicU64,
     reason: AtomicU64,
     sent: AtomicU64,
-    reserved: AtomicU64,
+    next: AtomicU32,
+    lost: AtomicU32,
 }
 
 const _: () = assert!(size_of::<SharedSide>() == size_of::<Side>());
@@ -72,6 +70,9 @@ pub enum JoinError {
     /// All slots are taken.
     #[error("all slots are taken (kernel.sockmapTunnels)")]
     Full,
+    /// Something has arrived that is not read yet.
+    #[error("something has arrived meanwhile")]
+    Unread,
     /// The kernel refused a socket.
     #[error("the kernel refused the socket: {0}")]
     Refused(#[from] io::Error),
@@ -152,24 +153,22 @@ impl Joints {
         })
     }
 
-    /// Joins two sockets. Nothing that has arrived at them may be unread; from here on everything passes to userspace, until
+    /// Joins two sockets, of which everything was read that has arrived; from here on everything passes to userspace, until
     /// [`Pair::hand_over`]. If only one could be joined, it stays so, but nothing is handed over.
     pub fn join(&'static self, client: &TcpStream, backend: &TcpStream) -> Result<Pair, JoinError> {
         let connections = [connection(client)?, connection(backend)?];
-        // What is unread now is seen by the program later.
-        let consumed = [tcp::consumed(client)?, tcp::consumed(backend)?];
+        let next = [next(client)?, next(backend)?];
         let slot = self.claim().ok_or(JoinError::Full)?;
         let mut pair = Pair {
             joints: self,
             slot,
             connections,
-            consumed,
             listed: [false; 2],
             usable: false,
             separated: Cell::default(),
         };
         for (end, peer) in [(End::Client, End::Backend), (End::Backend, End::Client)] {
-            pair.side(end).reset();
+            pair.side(end).reset(next[end as usize]);
             let [own, other] = [end, peer].map(|end| &connections[end as usize]);
             let flow = Flow { bytes: 0, slot: pair.slot_of(end), peer: *other };
             update(self.flows.fd(), own, &flow, BPF_NOEXIST)?;
@@ -295,17 +294,27 @@ fn connection(socket: &TcpStream) -> io::Result<Connection> {
     Ok(Connection::new(socket.peer_addr()?, socket.local_addr()?))
 }
 
+/// The sequence number of the byte that is to arrive next.
+fn next(socket: &TcpStream) -> Result<u32, JoinError> {
+    let next = tcp::next_to_arrive(socket)?;
+    // Since nothing was read in between, nothing was unread before either.
+    if tcp::unread(socket)? == 0 { Ok(next) } else { Err(JoinError::Unread) }
+}
+
 fn descriptor(socket: &TcpStream) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd())
 }
 
 impl SharedSide {
-    fn reset(&self) {
+    /// Prepares it for a socket at which the byte of this sequence number is to arrive next.
+    fn reset(&self, next: u32) {
         for value in
             [&self.limit, &self.from, &self.sent_from, &self.stop, &self.reason, &self.sent, &self.word]
         {
             value.store(0, Ordering::Relaxed);
         }
+        self.next.store(next, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
     }
 }
 
@@ -326,8 +335,6 @@ pub struct Pair {
     /// The client's slot; the backend's is the next.
     slot: u32,
     connections: [Connection; 2],
-    /// What was read from each before.
-    consumed: [u64; 2],
     /// Whether the flows' map has them from us.
     listed: [bool; 2],
     /// Whether both are joined.
@@ -367,11 +374,11 @@ impl Pair {
             return;
         }
         for (end, listed) in [End::Client, End::Backend].into_iter().zip(self.listed) {
+            // As long as a socket is in the map, what arrives is counted. Of one that is closed, the kernel has emptied the slot.
+            let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
             if listed {
                 let _ = delete(self.joints.flows.fd(), &self.connections[end as usize]);
             }
-            // Of a socket that is closed, the kernel has emptied the slot already.
-            let _ = delete(self.joints.sockets.fd(), &self.slot_of(end));
         }
     }
 
@@ -380,21 +387,13 @@ impl Pair {
         self.side(end).word.load(Ordering::Acquire) & SEEN
     }
 
-    /// Whether the program has seen more bytes at `end` than have arrived there.
-    ///
-    /// A segment that begins with bytes that were there already (a retransmission, which the backlog of a busy socket or the network
-    /// card has made one with what follows it) is trimmed by every way to read a socket, but given to the programs of a sockmap
-    /// whole (`tcp_read_skb`, seen on 6.18): those bytes come twice. Bytes that are not passed yet can hide that.
-    pub fn saw_twice(&self, end: End, socket: &TcpStream) -> io::Result<bool> {
-        for _ in 0..LOOKS {
-            let arrived = tcp::received(socket)?;
-            let seen = self.seen(end);
-            // TCP counts what arrives before the program does.
-            if tcp::received(socket)? == arrived {
-                return Ok(seen > arrived.saturating_sub(self.consumed[end as usize]));
-            }
+    /// An error if something has arrived at `end` that could not be brought into order: it was dropped, and all that came after.
+    /// To be called when it seems that the sender has ended in order.
+    pub fn check(&self, end: End) -> io::Result<()> {
+        if self.side(end).lost.load(Ordering::Relaxed) == 0 {
+            return Ok(());
         }
-        Ok(false)
+        Err(io::Error::other("the sockmap's program could not bring into order what has arrived"))
     }
 
     /// How it stands with what arrives at `end`, once it was handed over.

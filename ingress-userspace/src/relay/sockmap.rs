@@ -38,6 +38,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// How much may be read from each socket before it is joined: it has to be empty at that moment.
 const DRAIN: usize = 4 * SCRATCH;
 
+/// How often sockets are emptied again because something has arrived before they were joined.
+const TRIES: usize = 100;
+
 /// How many bytes must be left of a message for a hand-over: for less, copying is cheaper.
 const LEAST: u64 = SCRATCH as u64;
 
@@ -45,6 +48,7 @@ const LEAST: u64 = SCRATCH as u64;
 pub(super) fn reason(error: &JoinError) -> &'static str {
     match error {
         JoinError::Full => fallback::MAP_FULL,
+        JoinError::Unread => fallback::REFUSED,
         JoinError::Refused(error) if error.raw_os_error() == Some(libc::EBUSY) => fallback::INSERT_REFUSED,
         JoinError::Refused(_) => fallback::REFUSED,
     }
@@ -65,10 +69,18 @@ pub(super) fn join(
     (backend, from_backend): (&TcpStream, &[u8]),
 ) -> Result<Joined, (JoinError, Vec<u8>, Vec<u8>)> {
     let (mut from_client, mut from_backend) = (from_client.to_vec(), from_backend.to_vec());
-    let joined = empty(client, &mut from_client)
-        .and_then(|()| empty(backend, &mut from_backend))
-        .map_err(JoinError::from)
-        .and_then(|()| joints.join(client, backend));
+    let mut attempt = || {
+        empty(client, &mut from_client)?;
+        empty(backend, &mut from_backend)?;
+        joints.join(client, backend)
+    };
+    let mut joined = attempt();
+    for _ in 0..TRIES {
+        match joined {
+            Err(JoinError::Unread) => joined = attempt(),
+            _ => break,
+        }
+    }
     match joined {
         Ok(pair) => {
             // What came in between is in the sockets' queues, where the programs have not seen it.

@@ -13,6 +13,12 @@ const BYTES_RECEIVED: usize = BYTES_ACKED + 8;
 /// The state of a connection that is gone (net/tcp_states.h).
 const TCP_CLOSE: u8 = 7;
 
+/// The queue whose sequence number is asked for (`enum tcp_queue_id`, linux/tcp.h).
+const TCP_RECV_QUEUE: libc::c_int = 1;
+
+/// Leaves the repair mode without a window probe (linux/tcp.h).
+const TCP_REPAIR_OFF_NO_WP: libc::c_int = -1;
+
 /// How often the counts are read until they agree.
 const TRIES: usize = 100;
 
@@ -28,18 +34,6 @@ fn acknowledged(socket: &impl AsFd) -> io::Result<u64> {
 /// Bytes that have arrived in order, whether they were read or not.
 pub(crate) fn received(socket: &impl AsFd) -> io::Result<u64> {
     Ok(count(&info(socket)?, BYTES_RECEIVED))
-}
-
-/// Bytes that have arrived in order and were read.
-pub(crate) fn consumed(socket: &impl AsFd) -> io::Result<u64> {
-    for _ in 0..TRIES {
-        let arrived = received(socket)?;
-        let unread = unread(socket)?;
-        if received(socket)? == arrived {
-            return Ok(arrived.saturating_sub(unread));
-        }
-    }
-    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// `struct tcp_info`, up to what is used of it.
@@ -111,21 +105,26 @@ pub(crate) fn undelivered(socket: &impl AsFd) -> io::Result<u64> {
     outstanding(socket)
 }
 
+/// The sequence number of the byte that is to arrive next (RCV.NXT of RFC 9293 section 3.3.1). It wants CAP_NET_ADMIN.
+///
+/// A socket tells it while it is in the repair mode (`TCP_REPAIR`, since 3.5), which is left without a window probe (-1, since 4.19).
+/// What arrives is received as ever meanwhile.
+pub(crate) fn next_to_arrive(socket: &impl AsFd) -> io::Result<u32> {
+    // Leaving the mode takes this option from the socket.
+    let reuse = get(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    set(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
+    let next = set(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, TCP_RECV_QUEUE)
+        .and_then(|()| get(socket, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ));
+    set(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, TCP_REPAIR_OFF_NO_WP)?;
+    if reuse != 0 {
+        set(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    }
+    next.map(libc::c_int::cast_unsigned)
+}
+
 /// The largest window that is offered to the peer (`TCP_WINDOW_CLAMP`).
 pub(crate) fn window_clamp(socket: &impl AsFd) -> io::Result<libc::c_int> {
-    let mut bytes: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the kernel writes one int.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_WINDOW_CLAMP,
-            (&raw mut bytes).cast(),
-            &raw mut length,
-        )
-    };
-    if failed == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+    get(socket, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP)
 }
 
 /// Bounds the window that is offered from now on; the kernel has a least value. What was offered before may still come.
@@ -138,6 +137,16 @@ pub(crate) fn clamp_window(socket: &impl AsFd, bytes: libc::c_int) -> io::Result
 pub(crate) fn low_water(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
+fn get(socket: &impl AsFd, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes one int.
+    let failed = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
+    };
+    if failed == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {

@@ -166,6 +166,12 @@ impl Body {
         }
     }
 
+    /// Whether nothing is missing of what the connection that takes the body has sent: while the kernel has it joined, an end in order
+    /// does not say so.
+    pub(crate) fn sink_is_whole(&self) -> bool {
+        !matches!(&self.relay, Some(Way::Body(body)) if !body.sink_is_whole())
+    }
+
     /// Leaves the sockets as they are, which the answer begins to use. If the kernel has them joined, that is said: nobody else
     /// may have either of them after this exchange.
     pub(crate) fn stay(&mut self) -> bool {

@@ -147,6 +147,7 @@ async fn stream_body(
                 Poll::Ready(BodyEnd::Complete) if !excess.is_empty() => {
                     Poll::Ready(Ended::Body(BodyEnd::CompleteWithExcess))
                 }
+                Poll::Ready(_) if !request.body.sink_is_whole() => Poll::Ready(Ended::Body(BodyEnd::Source)),
                 Poll::Ready(end) => Poll::Ready(Ended::Body(end)),
                 // What is left of a body that is not sent on is no sign of the client's.
                 Poll::Pending if !request.body.delivered() => Poll::Pending,

@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::leaving::JoinedBody;
 use super::{Redirected, reason};
-use crate::bpf::{End as Side, Joints, Pair};
+use crate::bpf::{End as Side, JoinError, Joints, Pair};
 use crate::relay::{Budget, Duplex, End, OneWay, Relay, SCRATCH, Way};
 use crate::sys::tcp;
 use crate::telemetry::metrics::{Rung, fallback};
@@ -199,6 +199,14 @@ impl SockmapBody {
         }
     }
 
+    /// Whether everything that the sink has sent was passed, as far as its connection has come.
+    pub fn sink_is_whole(&self) -> bool {
+        match &self.stage {
+            Stage::Joined(joined) => joined.redirected.pair().check(self.source.other()).is_ok(),
+            Stage::Before(_) | Stage::After(_) => true,
+        }
+    }
+
     /// Leaves the sockets as they are from now on, joined or not, and says which it is. What the sink sends needs not be reported
     /// any more; if they are joined, both connections have to end with this exchange.
     pub fn stay(&mut self) -> bool {
@@ -239,7 +247,7 @@ impl SockmapBody {
                 Stage::Joined(joined) => match joined.redirected.poll_step(cx, source, sink, progress) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(end)) => return Poll::Ready(end),
-                    Poll::Pending => return self.watch(cx, source, progress),
+                    Poll::Pending => return self.watch(cx, progress),
                 },
                 Stage::After(copy) => return copy.poll(cx, source, sink, progress),
             }
@@ -277,6 +285,7 @@ impl SockmapBody {
                 let redirected = Redirected::new(Rc::new(pair), self.source, budget, Vec::new());
                 self.stage = Stage::Joined(Box::new(JoinedBody::new(redirected, self.source.other(), to)));
             }
+            Err(JoinError::Unread) => return false,
             Err(error) => {
                 self.fallback = Some(reason(&error));
                 self.stays = true;
@@ -331,21 +340,16 @@ impl SockmapBody {
         Poll::Ready(released)
     }
 
-    /// Resets the bound on idleness while the kernel moves bytes, and looks whether it moves each once.
-    fn watch<S: Duplex>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &S,
-        progress: &mut impl FnMut(u64),
-    ) -> Poll<End> {
+    /// Resets the bound on idleness while the kernel moves bytes, and looks whether it could.
+    fn watch(&mut self, cx: &mut Context<'_>, progress: &mut impl FnMut(u64)) -> Poll<End> {
         let Stage::Joined(joined) = &mut self.stage else { return Poll::Pending };
         let sleep = self.watch.get_or_insert_with(|| Box::pin(tokio::time::sleep(WATCH_INTERVAL)));
         while sleep.as_mut().poll(cx).is_ready() {
             if joined.redirected.progressed() {
                 progress(0);
-                if let Err(end) = joined.redirected.check_once(source) {
-                    return Poll::Ready(end);
-                }
+            }
+            if let Err(end) = joined.redirected.check() {
+                return Poll::Ready(end);
             }
             sleep.as_mut().reset(Instant::now() + WATCH_INTERVAL);
         }

@@ -14,7 +14,6 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::redirected::once;
 use super::{LOOK_INTERVAL, Redirected, read_some};
 use crate::bpf::End as Side;
 use crate::relay::End;
@@ -71,9 +70,7 @@ impl JoinedBody {
         to: &TcpStream,
         excess: &mut Vec<u8>,
     ) -> Poll<Result<(), End>> {
-        if !std::mem::replace(&mut self.leaving, true) {
-            self.check_once(from, to)?;
-        }
+        self.leaving = true;
         loop {
             tcp::low_water(from, MEANWHILE).map_err(End::Source)?;
             if !self.sink_is_quiet(to) {
@@ -81,7 +78,7 @@ impl JoinedBody {
             }
             let (source_came, sink_came) = (self.redirected.everything_came(), self.sink_came());
             if source_came && sink_came {
-                return Poll::Ready(self.check_once(from, to));
+                return Poll::Ready(self.check());
             }
             // While something waits in a socket that is not passed, the kernel does not let that be read which was passed before.
             let mut all = true;
@@ -101,10 +98,10 @@ impl JoinedBody {
         }
     }
 
-    /// An error if bytes have come twice. Of the body at least the last buffer has not gone to the sink.
-    fn check_once(&self, from: &TcpStream, to: &TcpStream) -> Result<(), End> {
-        once(self.redirected.pair(), self.sink.other(), from).map_err(End::Source)?;
-        once(self.redirected.pair(), self.sink, to).map_err(End::Sink)
+    /// An error if something was lost: what is read next would not begin where the last has ended.
+    fn check(&self) -> Result<(), End> {
+        self.redirected.check()?;
+        self.redirected.pair().check(self.sink).map_err(End::Sink)
     }
 
     /// Makes them plain sockets, or such as are joined and do not leave.

@@ -4,8 +4,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::time::Duration;
 
+use aya::util::KernelVersion;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,8 +29,24 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Rounds of the conversation.
 const ROUNDS: usize = 50;
 
+/// The first kernel, and the first of a series that is maintained longer, with commits 78fa0d61d97a and e5c6de5fa025 ("bpf, sockmap:
+/// Pass skb ownership through read_skb", "Incorrectly handling copied_seq"). Others may panic when a program shortens a buffer.
+const SHORTENS: [Range<KernelVersion>; 2] = [
+    KernelVersion::new(6, 1, 33)..KernelVersion::new(6, 2, 0),
+    KernelVersion::new(6, 4, 0)..KernelVersion::new(u8::MAX, 0, 0),
+];
+
 /// Loads the programs with room for so many tunnels, and moves bytes with them.
 pub(crate) fn probe(tunnels: NonZeroU16) -> Result<(), Unavailable> {
+    let version = KernelVersion::current();
+    if !version.is_ok_and(|version| shortens(&version)) {
+        return Err(Unavailable {
+            reason: "the kernel's sockmap cannot shorten what arrives without a risk: it is older than 6.4, or than \
+                     6.1.33 of its series, or its version cannot be read"
+                .to_owned(),
+            remedy: "use a newer kernel; without it, tunnels are spliced or copied".to_owned(),
+        });
+    }
     let joints = Joints::for_process(tunnels)
         .map_err(|error| Unavailable { reason: error.to_string(), remedy: error.remedy().to_owned() })?;
     let proven = run(joints).map_err(|reason| Unavailable {
@@ -40,6 +58,10 @@ pub(crate) fn probe(tunnels: NonZeroU16) -> Result<(), Unavailable> {
         joints.give_up();
     }
     proven
+}
+
+fn shortens(version: &KernelVersion) -> bool {
+    SHORTENS.iter().any(|range| range.contains(version))
 }
 
 fn run(joints: &'static Joints) -> Result<(), String> {
@@ -221,5 +243,28 @@ fn expect(end: &TunnelEnd, same: bool) -> Result<(), String> {
         TunnelEnd::Complete if same => Ok(()),
         TunnelEnd::Complete => Err("bytes were changed on their way".to_owned()),
         end => Err(format!("a tunnel ended with {end:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_may_panic_are_known() {
+        for (major, minor, patch, fit) in [
+            (5, 15, 180, false),
+            (6, 1, 32, false),
+            (6, 1, 33, true),
+            (6, 1, 192, true),
+            (6, 2, 0, false),
+            (6, 3, 13, false),
+            (6, 4, 0, true),
+            (6, 12, 117, true),
+            (7, 3, 4, true),
+        ] {
+            let version = KernelVersion::new(major, minor, patch);
+            assert_eq!(shortens(&version), fit, "{version:?}");
+        }
     }
 }

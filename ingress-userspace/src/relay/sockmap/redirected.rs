@@ -225,8 +225,7 @@ impl Redirected {
                 let read = read.map_err(End::Source)?;
                 self.accounted += read;
                 self.spend(read);
-                // What was read is not on its way yet.
-                Poll::Ready(self.check_once(source))
+                Poll::Ready(self.check())
             }
             Poll::Pending if self.hand_over(source, sink) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
@@ -260,10 +259,9 @@ impl Redirected {
         }
     }
 
-    /// An error if bytes of the source have come twice.
-    pub(super) fn check_once<S: Duplex>(&self, source: &S) -> Result<(), End> {
-        let Some(socket) = source.plain_socket() else { return Ok(()) };
-        once(&self.pair, self.source, socket).map_err(End::Source)
+    /// An error if the source seems to have ended, but something of it was lost.
+    pub(super) fn check(&self) -> Result<(), End> {
+        self.pair.check(self.source).map_err(End::Source)
     }
 
     /// Whether all bytes that have arrived were read or redirected.
@@ -310,7 +308,7 @@ impl Redirected {
         self.spend(moved + read);
         self.waits.1 += u64::from(reason == Some(Reason::Credit));
         progress(moved);
-        self.check_once(source)?;
+        self.check()?;
         self.phase = Phase::Flushing { expected: written + moved, seen: 0, timer: None };
         Poll::Ready(Ok(()))
     }
@@ -343,12 +341,4 @@ impl Redirected {
             sleep.as_mut().reset(Instant::now() + LOOK_INTERVAL);
         }
     }
-}
-
-/// An error if bytes have come twice at a socket: the connection cannot go on, whatever has become of them.
-pub(super) fn once(pair: &Pair, end: Side, socket: &TcpStream) -> io::Result<()> {
-    if pair.saw_twice(end, socket)? {
-        return Err(io::Error::other("the kernel has handed a retransmitted segment to the sockmap twice"));
-    }
-    Ok(())
 }
