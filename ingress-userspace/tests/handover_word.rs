@@ -3,7 +3,9 @@
 //!
 //! The program runs once at a time for each socket, so that its steps are those of one actor; userspace is the other.
 
-use ingress_common::relay::{CREDIT, GO, Judgement, LEASE, Reason, SEEN, Side, judge};
+use ingress_common::relay::{
+    Arrival, CREDIT, GO, Judgement, LEASE, Reason, SEEN, Segment, Side, arrival, judge,
+};
 use proptest::prelude::*;
 
 /// Who got bytes.
@@ -206,6 +208,39 @@ proptest! {
             prop_assert_eq!(model.accounted, model.arrived);
             prop_assert!(model.hand_over(1000));
         }
+    }
+}
+
+proptest! {
+    /// Buffers of which each begins somewhere in what was there already and ends behind it, the last with a FIN: cut where it is said,
+    /// they are one stream. One that begins behind what was there is never taken for what follows.
+    #[test]
+    fn buffers_that_overlap_make_one_stream(
+        first in any::<u32>(),
+        buffers in prop::collection::vec((0_u32..100_000, 1_u32..100_000), 1..60),
+        gap in 1_u32..100_000,
+    ) {
+        let (mut next, mut taken) = (first, 0);
+        for (at, (old, new)) in buffers.iter().enumerate() {
+            let old = (*old).min(taken);
+            let is_last = at + 1 == buffers.len();
+            let start = next.wrapping_sub(old);
+            let segment = |start: u32| Segment {
+                start,
+                end: start.wrapping_add(old + new + u32::from(is_last)),
+                length: old + new,
+            };
+            prop_assert_eq!(arrival(next, segment(next.wrapping_add(gap))), Arrival::Unordered);
+            let cut = match arrival(next, segment(start)) {
+                Arrival::New => 0,
+                Arrival::Repeats(bytes) => bytes,
+                Arrival::Unordered => return Err(TestCaseError::fail("a buffer that follows is refused")),
+            };
+            prop_assert_eq!(cut, old);
+            taken += old + new - cut;
+            next = start.wrapping_add(old + new);
+        }
+        prop_assert_eq!(taken, next.wrapping_sub(first));
     }
 }
 
