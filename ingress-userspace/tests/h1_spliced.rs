@@ -5,8 +5,8 @@ mod support;
 use std::io::Write as _;
 use std::thread;
 
-use support::backend::{PeerEnd, RawBackend};
-use support::client::End;
+use support::backend::{Peer, PeerEnd, RawBackend};
+use support::client::{Client, End};
 use support::message::response;
 use support::script::Step;
 use support::site::{Site, Via};
@@ -125,26 +125,47 @@ fn the_request_after_a_spliced_body_is_authorized_afresh() {
     }
 }
 
+/// Sends a response whose pieces the client waits for, and something behind it with the last of them: however a rung begins, it has
+/// taken over by then.
+fn more_than_a_response(peer: &mut Peer, client: &mut Client) {
+    let body = pattern(700_000);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n");
+    assert_eq!(client.until("\r\n\r\n")[..12], *b"HTTP/1.1 200");
+    let mut pieces = body.chunks(50_000).peekable();
+    while let Some(piece) = pieces.next() {
+        let behind: &[u8] =
+            if pieces.peek().is_none() { b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil" } else { b"" };
+        peer.send([piece, behind].concat());
+        assert!(client.exactly(piece.len()) == piece, "the response");
+    }
+}
+
 #[test]
 fn bytes_after_a_spliced_response_reach_no_client() {
     for (config, via) in WAYS {
-        let backend = RawBackend::manual();
-        let site = Site::configured(&[backend.address()], config);
-        let mut client = site.client(via);
-        client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
-        let mut peer = backend.accept();
-        peer.request();
-        let mut answer = with_body(&pattern(700_000));
-        answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
-        peer.send(&answer);
-        assert!(client.response("GET").body == pattern(700_000));
-        client.send(via.text("GET /b HTTP/1.1\r\nHost: HOST\r\n\r\n"));
-        // The connection with bytes that nobody asked for is not used again.
-        let mut second = backend.accept();
-        second.request();
-        second.send(response("good"));
-        assert_eq!(client.response("GET").text(), "good");
-        assert_eq!(peer.ended().0, PeerEnd::Reset);
+        for at_once in [true, false] {
+            let backend = RawBackend::manual();
+            let site = Site::configured(&[backend.address()], config);
+            let mut client = site.client(via);
+            client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+            let mut peer = backend.accept();
+            peer.request();
+            if at_once {
+                let mut answer = with_body(&pattern(700_000));
+                answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+                peer.send(&answer);
+                assert!(client.response("GET").body == pattern(700_000));
+            } else {
+                more_than_a_response(&mut peer, &mut client);
+            }
+            client.send(via.text("GET /b HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+            // The connection with bytes that nobody asked for is not used again, and its sender learns that they were not taken.
+            let mut second = backend.accept();
+            second.request();
+            second.send(response("good"));
+            assert_eq!(client.response("GET").text(), "good");
+            assert_eq!(peer.ended().0, PeerEnd::Reset, "{via:?} {config:?}, at once: {at_once}");
+        }
     }
 }
 

@@ -71,9 +71,9 @@ impl Rig {
         let passed = Ingress::new("default", "pass").path(pass, "/", "Prefix", "pass");
         manifests.ingress(&passed.annotation("penstock.dev/ssl-passthrough", "true"));
         // Failures on purpose must not eject the only endpoint, a log of 100,000 requests is not read, and many handshakes at
-        // once take an emulated processor longer than a client has.
+        // once take an emulated processor longer than a client has; when the machine beneath it pauses, so does a connect.
         let config = format!(
-            "timeouts:\n  handshake: 2m\n  head: 2m\nrouting:\n  allowPlaintext: true\nupstream:\n  outlierFailures: 0\naccessLog:\n  enabled: false\n\
+            "timeouts:\n  handshake: 2m\n  head: 2m\n  connect: 2m\nrouting:\n  allowPlaintext: true\nupstream:\n  outlierFailures: 0\naccessLog:\n  enabled: false\n\
              kernel:\n{}",
             rung.switches()
         );

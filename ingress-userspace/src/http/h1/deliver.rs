@@ -166,7 +166,7 @@ async fn stream_body(
 fn finish(
     connection: &mut Connection,
     request: &Request,
-    lease: Lease,
+    mut lease: Lease,
     tally: &mut Tally,
     ended: &Ended,
     reusable: bool,
@@ -176,7 +176,11 @@ fn finish(
     connection.input_abandoned |= !whole;
     match ended {
         Ended::Body(BodyEnd::Complete) => settle(lease, tally, reusable && whole),
-        Ended::Body(BodyEnd::CompleteWithExcess) => settle(lease, tally, false),
+        Ended::Body(BodyEnd::CompleteWithExcess) => {
+            // Its sender learns that more was sent than is taken, whether a rung has read it or not.
+            abort(lease.stream());
+            settle(lease, tally, false);
+        }
         Ended::Body(BodyEnd::Sink) | Ended::ClientGone => {
             settle(lease, tally, false);
             tally.error_class = Some("client-closed");
