@@ -48,9 +48,8 @@ const LEAST: u64 = SCRATCH as u64;
 pub(super) fn reason(error: &JoinError) -> &'static str {
     match error {
         JoinError::Full => fallback::MAP_FULL,
-        JoinError::Unread => fallback::REFUSED,
         JoinError::Refused(error) if error.raw_os_error() == Some(libc::EBUSY) => fallback::INSERT_REFUSED,
-        JoinError::Refused(_) => fallback::REFUSED,
+        JoinError::Unread | JoinError::Refused(_) => fallback::REFUSED,
     }
 }
 

@@ -39,7 +39,7 @@ const SHORTENS: [Range<KernelVersion>; 2] = [
 /// Loads the programs with room for so many tunnels, and moves bytes with them.
 pub(crate) fn probe(tunnels: NonZeroU16) -> Result<(), Unavailable> {
     let version = KernelVersion::current();
-    if !version.is_ok_and(|version| shortens(&version)) {
+    if !version.is_ok_and(shortens) {
         return Err(Unavailable {
             reason: "the kernel's sockmap cannot shorten what arrives without a risk: it is older than 6.4, or than \
                      6.1.33 of its series, or its version cannot be read"
@@ -60,8 +60,8 @@ pub(crate) fn probe(tunnels: NonZeroU16) -> Result<(), Unavailable> {
     proven
 }
 
-fn shortens(version: &KernelVersion) -> bool {
-    SHORTENS.iter().any(|range| range.contains(version))
+fn shortens(version: KernelVersion) -> bool {
+    SHORTENS.iter().any(|range| range.contains(&version))
 }
 
 fn run(joints: &'static Joints) -> Result<(), String> {
@@ -264,7 +264,7 @@ mod tests {
             (7, 3, 4, true),
         ] {
             let version = KernelVersion::new(major, minor, patch);
-            assert_eq!(shortens(&version), fit, "{version:?}");
+            assert_eq!(shortens(version), fit, "{version:?}");
         }
     }
 }
