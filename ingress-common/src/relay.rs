@@ -81,7 +81,7 @@ pub struct Segment {
 pub enum Arrival {
     /// Its bytes are new.
     New,
-    /// So many bytes at its beginning were there already, and at least one behind them is new.
+    /// So many bytes at its beginning were there already; what is behind them is new, if only a FIN.
     Repeats(u32),
     /// It does not follow, or its numbers do not belong to its length.
     Unordered,
@@ -112,7 +112,8 @@ pub const fn arrival(next: u32, segment: Segment) -> Arrival {
     }
     match repeated {
         0 => Arrival::New,
-        repeated if repeated < length => Arrival::Repeats(repeated),
+        // TCP keeps nothing that is old as a whole.
+        repeated if repeated < length + missing => Arrival::Repeats(repeated),
         _ => Arrival::Unordered,
     }
 }
@@ -218,6 +219,12 @@ mod tests {
     }
 
     #[test]
+    fn old_bytes_may_bring_an_end() {
+        let segment = Segment { start: 100, end: 121, length: 20 };
+        assert_eq!(arrival(120, segment), Arrival::Repeats(20));
+    }
+
+    #[test]
     fn what_the_kernel_has_cut_already_is_new() {
         let segment = Segment { start: 100, end: 220, length: 20 };
         assert_eq!(arrival(200, segment), Arrival::New);
@@ -233,6 +240,7 @@ mod tests {
         for next in [99, 120, 121, 100 + (1 << 31), 0] {
             assert_eq!(arrival(next, segment), Arrival::Unordered, "{next}");
         }
+        assert_eq!(arrival(121, Segment { end: 121, ..segment }), Arrival::Unordered);
         // Where sequence numbers are expected stands something else.
         for (start, end) in [(100, 119), (100, 122), (100, 100), (120, 100), (0, 0)] {
             assert_eq!(arrival(100, Segment { start, end, length: 20 }), Arrival::Unordered, "{start} {end}");

@@ -69,6 +69,10 @@ fn decide(context: &SkBuffContext) -> Option<u32> {
         return Some(SK_DROP);
     }
     let length = u64::from(context.len());
+    if length == 0 {
+        // A FIN with nothing but old bytes before it.
+        return Some(SK_DROP);
+    }
     // SAFETY: as above. Others write the word by atomic operations only, too.
     let before = unsafe { add(&raw mut (*side).word, length) };
     // SAFETY: while GO is set nobody writes what is read here; while it is unset what is read is not used.
@@ -104,7 +108,8 @@ fn put_in_order(context: &SkBuffContext, side: *mut Side) -> bool {
     // SAFETY: as above.
     unsafe {
         if ordered {
-            (&raw mut (*side).next).write_volatile(segment.start.wrapping_add(segment.length));
+            // What is left is new.
+            (&raw mut (*side).next).write_volatile(next.wrapping_add(context.len()));
         } else {
             say!(context, "bytes {} to {} do not follow {}", segment.start, segment.end, next);
             (&raw mut (*side).lost).write_volatile(1);

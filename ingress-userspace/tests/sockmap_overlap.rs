@@ -45,6 +45,12 @@ const OVERLAPS: [Overlap; 5] = [
     Overlap { before: LENGTH - 1000, old: 1000, new: 1000 },
 ];
 
+/// Control bits of a segment with bytes.
+const ACK_AND_PUSH: u8 = 0x18;
+
+/// The control bit of an end.
+const FIN: u8 = 1;
+
 /// Sees and sends segments on loopback.
 struct Wire {
     socket: Socket,
@@ -81,15 +87,20 @@ impl Wire {
         }
     }
 
-    /// Sends a segment that begins `before` bytes before the end of one that was seen (RFC 9293 section 3.1).
+    /// Sends a segment that begins `before` bytes before the end of one that was seen.
     fn send(&self, seen: &Seen, before: usize, bytes: &[u8]) {
+        self.send_with(ACK_AND_PUSH, seen, before, bytes);
+    }
+
+    /// The same with these control bits (RFC 9293 section 3.1).
+    fn send_with(&self, control: u8, seen: &Seen, before: usize, bytes: &[u8]) {
         let mut segment = Vec::new();
         segment.extend(self.from.to_be_bytes());
         segment.extend(self.to.to_be_bytes());
         segment.extend(seen.end.wrapping_sub(before as u32).to_be_bytes());
         segment.extend(seen.acknowledged.to_be_bytes());
-        // Five words of header; ACK and PSH; a window; no urgent data.
-        segment.extend([5 << 4, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+        // Five words of header; a window; no urgent data.
+        segment.extend([5 << 4, control, 0xff, 0xff, 0, 0, 0, 0]);
         segment.extend(bytes);
         let sum = checksum(&segment);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
@@ -257,6 +268,32 @@ fn the_first_segment_is_cut_too() {
         let ((end, _), received) = tokio::join!(stage.run(), talk);
         assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
         assert!(received == sent, "other bytes");
+        joints.sweep();
+    });
+}
+
+/// An end that comes with bytes of which all were there already, as when it was lost and is sent again with them.
+#[test]
+fn an_end_behind_old_bytes_is_an_end() {
+    const TEST: &str = "an_end_behind_old_bytes_is_an_end";
+    with_joints(TEST, async |joints| {
+        let (stage, mut client, mut backend) = Stage::new(joints, b"early").await;
+        let Ok(mut wire) = Wire::open(&backend) else { return skip(TEST) };
+        let sent = pattern(1000, 23);
+        let talk = async {
+            backend.write_all(&sent).await.unwrap();
+            let seen = wire.see();
+            let mut received = vec![0; 1005];
+            client.read_exact(&mut received).await.unwrap();
+            wire.send_with(ACK_AND_PUSH | FIN, &seen, 500, &sent[500..]);
+            assert_eq!(client.read_to_end(&mut received).await.unwrap(), 0);
+            client.shutdown().await.unwrap();
+            backend.shutdown().await.unwrap();
+            received
+        };
+        let ((end, _), received) = tokio::join!(stage.run(), talk);
+        assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+        assert!(received == [b"early", &sent[..]].concat(), "other bytes");
         joints.sweep();
     });
 }
