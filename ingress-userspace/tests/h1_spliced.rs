@@ -125,6 +125,15 @@ fn the_request_after_a_spliced_body_is_authorized_afresh() {
     }
 }
 
+/// A client that has asked for something, and the backend that is to answer.
+fn asked(site: &Site, backend: &RawBackend, via: Via) -> (Client, Peer) {
+    let mut client = site.client(via);
+    client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+    let mut peer = backend.accept();
+    peer.request();
+    (client, peer)
+}
+
 /// Sends a response whose pieces the client waits for, and something behind it with the last of them: however a rung begins, it has
 /// taken over by then.
 fn more_than_a_response(peer: &mut Peer, client: &mut Client) {
@@ -146,10 +155,7 @@ fn bytes_after_a_spliced_response_reach_no_client() {
         for at_once in [true, false] {
             let backend = RawBackend::manual();
             let site = Site::configured(&[backend.address()], config);
-            let mut client = site.client(via);
-            client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
-            let mut peer = backend.accept();
-            peer.request();
+            let (mut client, mut peer) = asked(&site, &backend, via);
             if at_once {
                 let mut answer = with_body(&pattern(700_000));
                 answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
@@ -175,10 +181,7 @@ fn a_backend_that_breaks_off_is_seen_as_broken_off() {
         for reset in [false, true] {
             let backend = RawBackend::manual();
             let site = Site::configured(&[backend.address()], config);
-            let mut client = site.client(via);
-            client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
-            let mut peer = backend.accept();
-            peer.request();
+            let (mut client, mut peer) = asked(&site, &backend, via);
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
             peer.send(pattern(400_000));
             if reset {
@@ -198,10 +201,7 @@ fn a_client_that_leaves_ends_a_spliced_response() {
     for (config, via) in WAYS {
         let backend = RawBackend::manual();
         let site = Site::configured(&[backend.address()], config);
-        let mut client = site.client(via);
-        client.send(via.text("GET /a HTTP/1.1\r\nHost: HOST\r\n\r\n"));
-        let mut peer = backend.accept();
-        peer.request();
+        let (mut client, mut peer) = asked(&site, &backend, via);
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
         peer.send(pattern(100_000));
         assert_eq!(client.until("\r\n\r\n")[..12], *b"HTTP/1.1 200");
