@@ -181,7 +181,7 @@ fn a_backend_that_breaks_off_is_seen_as_broken_off() {
         for reset in [false, true] {
             let backend = RawBackend::manual();
             let site = Site::configured(&[backend.address()], config);
-            let (mut client, mut peer) = asked(&site, &backend, via);
+            let (mut client, peer) = asked(&site, &backend, via);
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
             peer.send(pattern(400_000));
             if reset {
