@@ -4,7 +4,7 @@
 
 /// Version of everything in this crate that both sides must agree on. It stands in the eBPF object, and the loader
 /// refuses an object with another one.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Section of the object that holds the version alone; the loader makes a read-only map of it.
 pub const ABI_SECTION: &str = ".rodata.abi";
@@ -53,6 +53,22 @@ pub const RELAY_SIDES: &str = "penstock_sides";
 /// Hash map from [`Connection`](crate::flow::Connection) to [`Flow`](crate::relay::Flow): which sockets are joined.
 pub const RELAY_FLOWS: &str = "penstock_flows";
 
+/// Ring buffer of slots at which userspace has something to do.
+pub const RELAY_EVENTS: &str = "penstock_events";
+
+/// Bytes of the ring buffer for so many pairs: there is room for [`EVENTS_OF_A_SOCKET`] of every socket, which nobody has read
+/// yet. The kernel wants a power of two, and whole pages.
+pub const fn relay_events_size(pairs: u32) -> u32 {
+    let size = (pairs * 2 * EVENTS_OF_A_SOCKET * EVENT_SIZE).next_power_of_two();
+    if size < 4096 { 4096 } else { size }
+}
+
+/// Redirecting has ended, nothing more will come, and something could not be brought into order.
+const EVENTS_OF_A_SOCKET: u32 = 3;
+
+/// What a slot takes in the ring buffer: the kernel puts eight bytes before it and fills up to a multiple of eight.
+pub const EVENT_SIZE: u32 = 16;
+
 /// Sockets that can be joined at once: two for each pair.
 pub const RELAY_CAPACITY: usize = 16384;
 
@@ -63,7 +79,7 @@ mod tests {
     #[test]
     fn the_kernel_keeps_whole_names() {
         let steer = [ABI_SECTION, STEER_PROGRAM, STEER_RULES, STEER_SOCKETS, STEER_DENIED, STEER_COUNTERS];
-        let relay = [RELAY_VERDICT, RELAY_ACCOUNT, RELAY_SOCKETS, RELAY_SIDES, RELAY_FLOWS];
+        let relay = [RELAY_VERDICT, RELAY_ACCOUNT, RELAY_SOCKETS, RELAY_SIDES, RELAY_FLOWS, RELAY_EVENTS];
         for name in steer.into_iter().chain(relay) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
             assert!(

@@ -76,6 +76,15 @@ pub struct Segment {
     pub length: u32,
 }
 
+impl Segment {
+    /// Whether the sender's FIN is in it. So it seems of one that the kernel has cut, too.
+    #[inline]
+    #[must_use]
+    pub const fn has_end(self) -> bool {
+        self.end.wrapping_sub(self.start) != self.length
+    }
+}
+
 /// How a buffer follows what was before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {

@@ -21,11 +21,11 @@ mod steer;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::bindings::sk_action::SK_DROP;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, SockMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap};
 use aya_ebpf::macros::{btf_map, sk_lookup, sk_msg, stream_verdict};
 use aya_ebpf::programs::{SkBuffContext, SkLookupContext, SkMsgContext};
 use ingress_common::abi::{
-    ABI_VERSION, RELAY_CAPACITY, STEER_DENIED_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY,
+    ABI_VERSION, RELAY_CAPACITY, relay_events_size, STEER_DENIED_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY,
 };
 use ingress_common::counters::Counters;
 use ingress_common::flow::{Connection, FlowKey, Rule, Source};
@@ -68,6 +68,10 @@ static SIDES: Array<Side, RELAY_CAPACITY, { BPF_F_MMAPABLE as usize }> = Array::
 /// Which sockets are joined, to whom, and how many bytes were moved.
 #[btf_map(name = "penstock_flows")]
 static FLOWS: HashMap<Connection, Flow, RELAY_CAPACITY> = HashMap::new();
+
+/// Slots at which userspace has something to do: it is not told of what arrives while the kernel moves it.
+#[btf_map(name = "penstock_events")]
+static EVENTS: RingBuf<u32, { relay_events_size(RELAY_CAPACITY as u32 / 2) as usize }> = RingBuf::new();
 
 /// Decides about bytes that have arrived at a joined socket.
 #[stream_verdict]

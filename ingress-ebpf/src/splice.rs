@@ -11,7 +11,7 @@ use ingress_common::relay::{
     Arrival, Flow, GO, Judgement, Reason, SEEN, Segment, Side, arrival, judge, peer_of,
 };
 
-use crate::{FLOWS, PAIRS, SIDES};
+use crate::{EVENTS, FLOWS, PAIRS, SIDES};
 
 /// The family of IPv4; only TCP sockets of it and of IPv6 are joined.
 const AF_INET: u32 = 2;
@@ -53,24 +53,31 @@ pub(crate) fn verdict(context: &SkBuffContext) -> u32 {
     // A FIN arrives as a buffer without bytes, after TCP has dealt with it. Redirected, the kernel takes it for an error of the
     // peer's socket and sends nothing more there; passed, the same happens to this socket if it has bytes to send that were
     // redirected to it, since both wait in one queue.
-    if context.len() == 0 {
-        return SK_DROP;
-    }
-    decide(context).unwrap_or(SK_PASS)
+    let only_an_end = context.len() == 0;
+    decide(context, only_an_end).unwrap_or(if only_an_end { SK_DROP } else { SK_PASS })
 }
 
-fn decide(context: &SkBuffContext) -> Option<u32> {
+fn decide(context: &SkBuffContext, only_an_end: bool) -> Option<u32> {
     let flow = FLOWS.get_ptr_mut(arriving(context))?;
     // SAFETY: the map's values outlive the program, which runs within an RCU read section. The slot is never changed.
     let slot = unsafe { (*flow).slot };
+    if only_an_end {
+        tell(slot);
+        return Some(SK_DROP);
+    }
     let side = SIDES.get_ptr_mut(slot)?;
     let peer = SIDES.get_ptr(peer_of(slot))?;
-    if !put_in_order(context, side) {
+    let segment = segment(context);
+    if !put_in_order(context, side, segment) {
+        tell(slot);
         return Some(SK_DROP);
+    }
+    if segment.has_end() {
+        tell(slot);
     }
     let length = u64::from(context.len());
     if length == 0 {
-        // A FIN with nothing but old bytes before it.
+        // An end with nothing but old bytes before it.
         return Some(SK_DROP);
     }
     // SAFETY: as above. Others write the word by atomic operations only, too.
@@ -93,8 +100,7 @@ fn decide(context: &SkBuffContext) -> Option<u32> {
 
 /// Cuts off the bytes that were there already. False if the buffer does not follow what was before it all the same, and from then
 /// on.
-fn put_in_order(context: &SkBuffContext, side: *mut Side) -> bool {
-    let segment = segment(context);
+fn put_in_order(context: &SkBuffContext, side: *mut Side, segment: Segment) -> bool {
     // SAFETY: the map's value outlives the program. While the socket is joined only the program writes these, and it runs once at
     // a time for each socket.
     let (next, lost) =
@@ -186,6 +192,15 @@ fn take_back(context: &SkBuffContext, slot: u32, side: *mut Side, before: u64, r
         // The highest bit: adding it once more unsets it.
         add(&raw mut (*side).word, GO);
     }
+    // After that: who is told and looks finds it.
+    tell(slot);
+}
+
+/// Tells userspace that there is something to do. If nobody has read for so long that there is no room, whoever reads looks after
+/// all sockets, so that it does no harm.
+#[inline(always)]
+fn tell(slot: u32) {
+    let _ = EVENTS.output(slot, 0);
 }
 
 fn count(flow: *mut Flow, length: u64) {

@@ -406,7 +406,7 @@ async fn half_closes(rungs: Rungs) {
     {
         let (mut client_side, mut client) = pair().await;
         let (mut backend_side, mut backend) = pair().await;
-        let mut tunnel = Tunnel::new(rungs, (&client_side, b"early "), (&backend_side, b"greeting "));
+        let mut tunnel = Tunnel::new(rungs, (&mut client_side, b"early "), (&mut backend_side, b"greeting "));
         let relaying = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {}));
         let client_script = async {
             client.write_all(b"request").await.unwrap();
@@ -437,7 +437,7 @@ fn a_tunnel_ends_at_once_when_a_side_is_reset() {
         on_a_worker(async move {
             let (mut client_side, client) = pair().await;
             let (mut backend_side, _backend) = pair().await;
-            let mut tunnel = Tunnel::new(rungs, (&client_side, &[]), (&backend_side, &[]));
+            let mut tunnel = Tunnel::new(rungs, (&mut client_side, &[]), (&mut backend_side, &[]));
             reset(client);
             let end = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {})).await;
             assert!(matches!(end, TunnelEnd::Client(_)), "{end:?}");
@@ -451,7 +451,7 @@ fn a_tunnel_carries_floods_both_ways_at_once() {
         on_a_worker(async move {
             let (mut client_side, client) = pair().await;
             let (mut backend_side, backend) = pair().await;
-            let mut tunnel = Tunnel::new(rungs, (&client_side, &[]), (&backend_side, &[]));
+            let mut tunnel = Tunnel::new(rungs, (&mut client_side, &[]), (&mut backend_side, &[]));
             let relaying = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {}));
             let sent = pattern(8 << 20);
             let (end, by_backend, by_client) =

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use penstock::bpf::Joints;
-use penstock::relay::{Begin, Budget, Duplex as _, Rungs, Spliced, Tunnel, TunnelEnd, Way};
+use penstock::relay::{Begin, Budget, Duplex as _, PlainStream, Rungs, Spliced, Tunnel, TunnelEnd, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,14 +22,15 @@ fn on_a_worker<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Rungs) -> F
 
 /// A tunnel with both peers.
 struct Stage {
-    sides: (TcpStream, TcpStream),
+    sides: (PlainStream, PlainStream),
     tunnel: Tunnel,
 }
 
 async fn stage(rungs: Rungs) -> (Stage, TcpStream, TcpStream) {
     let (client_side, client) = pair().await;
     let (backend_side, backend) = pair().await;
-    let tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+    let (mut client_side, mut backend_side) = (PlainStream::new(client_side), PlainStream::new(backend_side));
+    let tunnel = Tunnel::new(rungs, (&mut client_side, b""), (&mut backend_side, b""));
     assert_eq!(tunnel.fallback(), None);
     (Stage { sides: (client_side, backend_side), tunnel }, client, backend)
 }
@@ -139,13 +140,15 @@ fn floods_dribbles_and_bursts_arrive_as_they_were() {
 #[test]
 fn what_was_sent_before_the_sockets_were_joined_goes_first() {
     on_a_worker("what_was_sent_before_the_sockets_were_joined_goes_first", async |rungs| {
-        let (mut client_side, mut client) = pair().await;
-        let (mut backend_side, mut backend) = pair().await;
+        let (client_side, mut client) = pair().await;
+        let (backend_side, mut backend) = pair().await;
         client.write_all(b"queued ").await.unwrap();
         backend.write_all(b"hello ").await.unwrap();
         client_side.readable().await.unwrap();
         backend_side.readable().await.unwrap();
-        let mut tunnel = Tunnel::new(rungs, (&client_side, b"early "), (&backend_side, b"greeting "));
+        let (mut client_side, mut backend_side) =
+            (PlainStream::new(client_side), PlainStream::new(backend_side));
+        let mut tunnel = Tunnel::new(rungs, (&mut client_side, b"early "), (&mut backend_side, b"greeting "));
         let relaying = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {}));
         let (end, to_client, to_backend) =
             tokio::join!(relaying, both_ways(client, b"up", &[2]), both_ways(backend, b"down", &[2]));
@@ -175,7 +178,7 @@ fn a_socket_in_another_agents_sockmap_is_copied() {
             let taken = agent.join(theirs, &unrelated).unwrap();
             assert!(taken.usable());
             let rungs = Rungs { splice_from, ..rungs };
-            let mut tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+            let mut tunnel = Tunnel::new(rungs, (&mut client_side, b""), (&mut backend_side, b""));
             assert_eq!(tunnel.fallback(), Some("insert-refused"));
             let (up, down) = (pattern(3_000_000, 1), pattern(2_000_000, 2));
             let relaying = poll_fn(|cx| tunnel.poll(cx, &mut client_side, &mut backend_side, |_| {}));

@@ -15,7 +15,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use ingress_common::abi;
 use ingress_common::flow::Connection;
 use penstock::bpf::{End as Side, Joints};
-use penstock::relay::{Budget, Copy, End, OneWay, Relay as _, Rungs, SockmapBody, Tunnel, TunnelEnd, Way};
+use penstock::relay::{Budget, Copy, End, OneWay, PlainStream, Relay as _, Rungs, SockmapBody, Tunnel, TunnelEnd, Way};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -191,7 +191,7 @@ fn a_body_has_each_byte_once() {
 
 /// A tunnel that is joined; the peers, and what holds it.
 struct Stage {
-    sides: [TcpStream; 2],
+    sides: [PlainStream; 2],
     tunnel: Tunnel,
 }
 
@@ -203,7 +203,9 @@ impl Stage {
         backend.write_all(early).await.unwrap();
         backend_side.readable().await.unwrap();
         let rungs = Rungs { sockmap: Some(joints), ..Rungs::COPY };
-        let tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+        let (mut client_side, mut backend_side) =
+            (PlainStream::new(client_side), PlainStream::new(backend_side));
+        let tunnel = Tunnel::new(rungs, (&mut client_side, b""), (&mut backend_side, b""));
         assert_eq!(tunnel.fallback(), None);
         (Self { sides: [client_side, backend_side], tunnel }, client, backend)
     }
@@ -253,7 +255,9 @@ fn the_first_segment_is_cut_too() {
         let seen = wire.see();
         backend_side.readable().await.unwrap();
         let rungs = Rungs { sockmap: Some(joints), ..Rungs::COPY };
-        let tunnel = Tunnel::new(rungs, (&client_side, b""), (&backend_side, b""));
+        let (mut client_side, mut backend_side) =
+            (PlainStream::new(client_side), PlainStream::new(backend_side));
+        let tunnel = Tunnel::new(rungs, (&mut client_side, b""), (&mut backend_side, b""));
         let stage = Stage { sides: [client_side, backend_side], tunnel };
         wire.send(&seen, 1500, &sent[500..2500]);
         let talk = async {

@@ -70,13 +70,13 @@ impl Duplex for Talking {
 fn a_reset_that_a_write_has_met_is_no_end_in_order() {
     let mut context = Context::from_waker(Waker::noop());
     let (mut client, mut backend) = (Talking::default(), Reset::default());
-    let mut tunnel = Tunnel::new(Rungs::COPY, (&client, b""), (&backend, b""));
+    let mut tunnel = Tunnel::new(Rungs::COPY, (&mut client, b""), (&mut backend, b""));
     let end = tunnel.poll(&mut context, &mut client, &mut backend, |_| {});
     assert!(matches!(end, Poll::Ready(TunnelEnd::Backend(_))), "{end:?}");
     assert!(!client.ended, "the client was told of an end in order");
 
     let (mut client, mut backend) = (Reset::default(), Talking::default());
-    let mut tunnel = Tunnel::new(Rungs::COPY, (&client, b""), (&backend, b""));
+    let mut tunnel = Tunnel::new(Rungs::COPY, (&mut client, b""), (&mut backend, b""));
     let end = tunnel.poll(&mut context, &mut client, &mut backend, |_| {});
     assert!(matches!(end, Poll::Ready(TunnelEnd::Client(_))), "{end:?}");
     assert!(!backend.ended, "the backend was told of an end in order");

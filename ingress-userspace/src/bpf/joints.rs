@@ -9,8 +9,9 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 
-use aya::maps::{Map, MapData, MapError, SockMap};
+use aya::maps::{Map, MapData, MapError, RingBuf, SockMap};
 use aya::programs::{SkMsg, SkSkb};
 use aya::{Ebpf, EbpfLoader};
 use ingress_common::abi;
@@ -19,6 +20,7 @@ use ingress_common::relay::{Flow, GO, LEASE, Reason, SEEN, Side};
 use tokio::net::TcpStream;
 
 use super::element::{BPF_NOEXIST, Mapped, SK_MSG_VERDICT, SK_SKB_STREAM_VERDICT, attached, delete, update};
+use super::events::{self, Wakers};
 use super::loader::{BpfError, check_version, object};
 use super::log;
 use super::pins::Pins;
@@ -88,6 +90,8 @@ pub struct Joints {
     sides_map: MapData,
     sides: Mapped<SharedSide>,
     pins: Mutex<Option<Pins>>,
+    /// Who is to be woken for each pair.
+    wakers: Wakers,
     /// A bit for each pair of slots that is taken.
     taken: Box<[AtomicU64]>,
     /// Pairs that are separated; a program may still be at work for them.
@@ -132,6 +136,8 @@ impl Joints {
         for map in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
             loader.map_max_entries(map, pairs * 2);
         }
+        let room = abi::relay_events_size(pairs);
+        loader.map_max_entries(abi::RELAY_EVENTS, room);
         log::prepare(&mut loader);
         let mut ebpf = loader.load(object())?;
         check_version(&ebpf)?;
@@ -141,6 +147,9 @@ impl Joints {
         let flows = take(&mut ebpf, abi::RELAY_FLOWS)?;
         let array = take(&mut ebpf, abi::RELAY_SIDES)?;
         let sides = Mapped::new(array.fd(), pairs as usize * 2).map_err(BpfError::Mapping)?;
+        let wakers = Wakers::new(pairs);
+        let ring = ebpf.take_map(abi::RELAY_EVENTS).ok_or(BpfError::Missing(abi::RELAY_EVENTS))?;
+        events::listen(RingBuf::try_from(ring)?, room, wakers.clone()).map_err(BpfError::Listening)?;
         Ok(Self {
             ebpf: Mutex::new(Some(ebpf)),
             sockets,
@@ -148,6 +157,7 @@ impl Joints {
             sides_map: array,
             sides,
             pins: Mutex::default(),
+            wakers,
             taken: free(pairs),
             resting: Mutex::default(),
         })
@@ -200,7 +210,10 @@ impl Joints {
 
     /// Frees the slots of pairs that were separated. A program that had looked such a pair up before could still redirect
     /// to its slot: after a grace period of RCU, in which programs run, none can. May block for some milliseconds.
+    ///
+    /// Besides, it wakes whoever does not redirect: should an event be lost, its pair waits no longer than until here.
     pub fn sweep(&self) {
+        self.remind();
         let rested = std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
         if rested.is_empty() || !crate::sys::memory::grace_period() {
             self.resting.lock().unwrap_or_else(PoisonError::into_inner).extend(rested);
@@ -209,6 +222,24 @@ impl Joints {
         for slot in rested {
             let pair = slot / 2;
             self.taken[pair as usize / 64].fetch_and(!(1 << (pair % 64)), Ordering::Release);
+        }
+    }
+
+    fn remind(&self) {
+        for (at, word) in self.taken.iter().enumerate() {
+            let mut taken = word.load(Ordering::Acquire);
+            while taken != 0 {
+                let pair = at as u32 * 64 + taken.trailing_zeros();
+                taken &= taken - 1;
+                // The last word has bits that stand for no pair.
+                if pair >= self.wakers.pairs() {
+                    break;
+                }
+                let redirects = |slot| self.sides.get(slot).word.load(Ordering::Acquire) & GO != 0;
+                if !redirects(pair * 2) || !redirects(pair * 2 + 1) {
+                    self.wakers.wake(pair);
+                }
+            }
         }
     }
 
@@ -368,6 +399,12 @@ impl Pair {
         side.word.compare_exchange(accounted, accounted | GO, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// From the next time on that redirecting ends, that one of the two has ended, or that something could not be brought into order,
+    /// wakes so. What has happened before has to be looked for after this.
+    pub fn tell(&self, waker: &Waker) {
+        self.joints.wakers.leave(self.slot / 2, waker);
+    }
+
     /// Takes both sockets out of the map. What was passed to them and not read is lost.
     pub fn separate(&self) {
         if self.separated.replace(true) {
@@ -417,6 +454,7 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         self.separate();
+        self.joints.wakers.forget(self.slot / 2);
         self.joints.resting.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
     }
 }

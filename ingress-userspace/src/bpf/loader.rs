@@ -50,6 +50,9 @@ pub enum BpfError {
     /// A map cannot be mapped into the process.
     #[error("cannot map an eBPF array into memory: {0}")]
     Mapping(#[source] io::Error),
+    /// There is no thread to read what the programs tell.
+    #[error("cannot start the thread that reads the events of the eBPF programs: {0}")]
+    Listening(#[source] io::Error),
     /// An operation on a map failed.
     #[error("eBPF map: {0}")]
     Map(#[from] MapError),
@@ -136,6 +139,7 @@ impl Steering {
         for unused in [abi::RELAY_SOCKETS, abi::RELAY_SIDES, abi::RELAY_FLOWS] {
             loader.map_max_entries(unused, 1);
         }
+        loader.map_max_entries(abi::RELAY_EVENTS, abi::relay_events_size(1));
         log::prepare(&mut loader);
         let mut ebpf = loader.load(object())?;
         check_version(&ebpf)?;

@@ -5,6 +5,7 @@
 
 mod denied;
 mod element;
+mod events;
 mod joints;
 mod loader;
 pub(crate) mod log;

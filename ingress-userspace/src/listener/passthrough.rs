@@ -19,7 +19,7 @@ use ingress_core::tls::client_hello::{ClientHello, Reader};
 use tokio::net::TcpStream;
 
 use crate::kernel::Acceleration;
-use crate::relay::{Tunnel, TunnelEnd, poll_tcp_read, scratch};
+use crate::relay::{PlainStream, Tunnel, TunnelEnd, poll_tcp_read, scratch};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::TransferKind;
 use crate::upstream::{AcquireError, Lease};
@@ -97,14 +97,15 @@ impl Passing {
     }
 
     /// Serves the connection to its end, which is written down.
-    pub(super) async fn serve(self, timer: &Timer, mut tcp: TcpStream, hello: Vec<u8>) {
+    pub(super) async fn serve(self, timer: &Timer, tcp: TcpStream, hello: Vec<u8>) {
+        let mut client = PlainStream::new(tcp);
         let mut tally = Tally::default();
         let error = match self.connect(timer, &mut tally).await {
-            Ok(lease) => self.relay(timer, &mut tcp, lease, hello, &mut tally).await.err(),
+            Ok(lease) => self.relay(timer, &mut client, lease, hello, &mut tally).await.err(),
             Err(why) => Some(why),
         };
         // The client learns of it before it is written down, because nothing else depends on its connection any more.
-        drop(tcp);
+        drop(client);
         self.record(&tally, error);
     }
 
@@ -156,8 +157,8 @@ impl Passing {
     async fn relay(
         &self,
         timer: &Timer,
-        tcp: &mut TcpStream,
-        mut lease: Lease,
+        client: &mut PlainStream,
+        lease: Lease,
         hello: Vec<u8>,
         tally: &mut Tally,
     ) -> Result<(), &'static str> {
@@ -167,11 +168,14 @@ impl Passing {
         } else {
             Vec::new()
         };
-        let upstream = lease.stream();
-        let mut tunnel = Tunnel::new(worker.rungs(), (tcp, &[&*header, &hello].concat()), (upstream, &[]));
+        let (upstream, engagement) = lease.into_parts();
+        let mut backend = PlainStream::new(upstream);
+        let begin = [&*header, &hello].concat();
+        let mut tunnel = Tunnel::new(worker.rungs(), (&mut *client, &begin), (&mut backend, &[]));
+        drop(begin);
         drop(hello);
         let idle = self.class.settings.timeouts.idle;
-        let end = tunnel.run(timer, || worker.now(), idle, tcp, upstream).await;
+        let end = tunnel.run(timer, || worker.now(), idle, client, &mut backend).await;
         if let Some(reason) = tunnel.fallback() {
             worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
         }
@@ -182,35 +186,35 @@ impl Passing {
         }
         match end {
             Ok(TunnelEnd::Complete) => {
-                lease.succeed(tally.connect.unwrap_or_default(), false);
+                engagement.succeed(tally.connect.unwrap_or_default());
                 Ok(())
             }
             // A reset goes through, because an end in order would say that nothing is missing.
             Ok(TunnelEnd::Client(_)) => {
-                abort(upstream);
-                lease.client_gone();
+                backend.abort();
+                engagement.client_gone();
                 Err("client-reset")
             }
             Ok(TunnelEnd::Backend(_)) => {
-                abort(tcp);
+                client.abort();
                 // Silence from the beginning is no answer.
                 if down == 0 {
-                    lease.fail();
+                    engagement.fail();
                 } else {
-                    lease.client_gone();
+                    engagement.client_gone();
                 }
                 Err("upstream-reset")
             }
             Err(bound) => {
                 // Neither who lacks bytes nor who has sent them may see an end in order.
-                if tunnel.owes(tcp, upstream) {
-                    abort(tcp);
-                    abort(upstream);
+                if tunnel.owes(client, &mut backend) {
+                    client.abort();
+                    backend.abort();
                 }
                 if let Some(limit) = bound.limit() {
                     worker.metrics.limit_hit(limit);
                 }
-                lease.client_gone();
+                engagement.client_gone();
                 Err(bound.as_str())
             }
         }
@@ -252,10 +256,4 @@ struct Tally {
     bytes_in: u64,
     bytes_out: u64,
     retries: u32,
-}
-
-/// Makes the coming close a reset.
-fn abort(tcp: &TcpStream) {
-    // The only failure is a socket that is gone already.
-    let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }

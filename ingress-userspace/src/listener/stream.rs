@@ -19,7 +19,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientStream {
-    tcp: TcpStream,
+    /// `None` while a tunnel has it, or if it was lost meanwhile. It is always there with TLS.
+    tcp: Option<TcpStream>,
     layer: Layer,
     /// So many of the next bytes are followed by others at once, which shall share their record.
     held: usize,
@@ -59,7 +60,7 @@ impl ClientStream {
     }
 
     fn new(tcp: TcpStream, layer: Layer) -> Self {
-        Self { tcp, layer, held: 0 }
+        Self { tcp: Some(tcp), layer, held: 0 }
     }
 
     /// Lets the kernel make and open the records from now on, if it can be done at this moment; plain TCP needs nothing.
@@ -68,10 +69,9 @@ impl ClientStream {
         if !ktls::supports(session.state().negotiated_cipher_suite()) {
             return Err(Refused::Cipher);
         }
-        let Layer::Userspace(session) = std::mem::replace(&mut self.layer, Layer::Failed) else {
-            return Ok(());
-        };
-        match ktls::switch(&self.tcp, session) {
+        let Self { tcp: Some(tcp), layer, .. } = self else { return Ok(()) };
+        let Layer::Userspace(session) = std::mem::replace(layer, Layer::Failed) else { return Ok(()) };
+        match ktls::switch(tcp, session) {
             Switch::Kernel(session) => self.layer = Layer::Kernel(session),
             Switch::Refused(session, why) => {
                 self.layer = Layer::Userspace(session);
@@ -101,39 +101,43 @@ impl ClientStream {
         matches!(&self.layer, Layer::Kernel(session) if session.deaf())
     }
 
-    /// The socket below.
-    pub fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    /// The socket below; `None` while a tunnel has it.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        self.tcp.as_ref()
     }
 
     /// Says that nothing more will be sent, where the protocol has words for it: close_notify (RFC 8446 section 6.1).
     pub fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.layer {
+        let Self { tcp: Some(tcp), layer, .. } = self else { return failed() };
+        match layer {
             Layer::Plain => Poll::Ready(Ok(())),
-            Layer::Userspace(session) => session.poll_goodbye(&mut self.tcp, cx),
-            Layer::Kernel(session) => session.poll_goodbye(&self.tcp, cx),
+            Layer::Userspace(session) => session.poll_goodbye(tcp, cx),
+            Layer::Kernel(session) => session.poll_goodbye(tcp, cx),
             Layer::Failed => failed(),
         }
     }
 
     /// Ends the sending direction of the socket.
     pub fn shut_down(&self) -> io::Result<()> {
-        socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write)
+        let tcp = self.tcp.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write)
     }
 
     /// Reads what the socket holds, without a look at it: to discard it.
     pub fn poll_raw_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match &mut self.layer {
-            Layer::Kernel(session) => session.poll_discard(&self.tcp, cx, buf),
-            _ => poll_tcp_read(&mut self.tcp, cx, buf),
+        let Self { tcp: Some(tcp), layer, .. } = self else { return failed() };
+        match layer {
+            Layer::Kernel(session) => session.poll_discard(tcp, cx, buf),
+            _ => poll_tcp_read(tcp, cx, buf),
         }
     }
 
     /// Waits until the client has acknowledged all that was sent, is gone, or has acknowledged nothing for so long.
     pub async fn wait_delivered(&self, patience: Duration) {
+        let Some(tcp) = &self.tcp else { return };
         let mut least = u64::MAX;
         let mut since = tokio::time::Instant::now();
-        while let Ok(left @ 1..) = tcp::undelivered(&self.tcp) {
+        while let Ok(left @ 1..) = tcp::undelivered(tcp) {
             if left < least {
                 (least, since) = (left, tokio::time::Instant::now());
             } else if since.elapsed() >= patience {
@@ -145,29 +149,33 @@ impl ClientStream {
 
     /// Makes the coming close a reset, so that a truncated message cannot be taken for a whole one.
     pub fn abort(&mut self) {
-        // The only failure is a socket that is gone already.
-        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+        if let Some(tcp) = &self.tcp {
+            // The only failure is a socket that is gone already.
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
 impl Duplex for ClientStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match &mut self.layer {
-            Layer::Plain => poll_tcp_read(&mut self.tcp, cx, buf),
-            Layer::Userspace(session) => session.poll_read(&mut self.tcp, cx, buf),
-            Layer::Kernel(session) => session.poll_read(&self.tcp, cx, buf),
+        let Self { tcp: Some(tcp), layer, .. } = self else { return failed() };
+        match layer {
+            Layer::Plain => poll_tcp_read(tcp, cx, buf),
+            Layer::Userspace(session) => session.poll_read(tcp, cx, buf),
+            Layer::Kernel(session) => session.poll_read(tcp, cx, buf),
             Layer::Failed => failed(),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.layer {
-            Layer::Plain => Pin::new(&mut self.tcp).poll_write(cx, data),
-            Layer::Userspace(session) => session.poll_write(&mut self.tcp, cx, data),
+        let Self { tcp: Some(tcp), layer, held } = self else { return failed() };
+        match layer {
+            Layer::Plain => Pin::new(tcp).poll_write(cx, data),
+            Layer::Userspace(session) => session.poll_write(tcp, cx, data),
             Layer::Kernel(session) => {
-                let more = data.len() <= self.held;
-                let sent = ready!(session.poll_write(&self.tcp, cx, data, more))?;
-                self.held = self.held.saturating_sub(sent);
+                let more = data.len() <= *held;
+                let sent = ready!(session.poll_write(tcp, cx, data, more))?;
+                *held = held.saturating_sub(sent);
                 Poll::Ready(Ok(sent))
             }
             Layer::Failed => failed(),
@@ -175,30 +183,41 @@ impl Duplex for ClientStream {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.layer {
+        let Self { tcp: Some(tcp), layer, .. } = self else { return failed() };
+        match layer {
             Layer::Plain => Poll::Ready(Ok(())),
-            Layer::Userspace(session) => session.poll_flush(&mut self.tcp, cx),
-            Layer::Kernel(session) => session.poll_flush(&self.tcp, cx),
+            Layer::Userspace(session) => session.poll_flush(tcp, cx),
+            Layer::Kernel(session) => session.poll_flush(tcp, cx),
             Layer::Failed => failed(),
         }
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_goodbye(cx))?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        let Some(tcp) = &mut self.tcp else { return failed() };
+        Pin::new(tcp).poll_shutdown(cx)
     }
 
     fn plain_socket(&self) -> Option<&TcpStream> {
-        matches!(self.layer, Layer::Plain).then_some(&self.tcp)
+        self.tcp.as_ref().filter(|_| matches!(self.layer, Layer::Plain))
+    }
+
+    fn lend(&mut self) -> Option<TcpStream> {
+        if matches!(self.layer, Layer::Plain) { self.tcp.take() } else { None }
+    }
+
+    fn take_back(&mut self, socket: TcpStream) {
+        self.tcp = Some(socket);
     }
 
     fn kernel_source(&self) -> Option<&TcpStream> {
+        let tcp = self.tcp.as_ref()?;
         let may = match &self.layer {
             Layer::Plain => true,
             Layer::Kernel(session) => session.may_source(),
             Layer::Userspace(_) | Layer::Failed => false,
         };
-        may.then_some(&self.tcp)
+        may.then_some(tcp)
     }
 
     fn kernel_end(&self) -> io::Result<()> {
@@ -210,11 +229,12 @@ impl Duplex for ClientStream {
     }
 
     fn kernel_sink(&self) -> Option<&TcpStream> {
+        let tcp = self.tcp.as_ref()?;
         let may = match &self.layer {
             Layer::Plain => true,
-            Layer::Kernel(session) => session.may_sink(&self.tcp),
+            Layer::Kernel(session) => session.may_sink(tcp),
             Layer::Userspace(_) | Layer::Failed => false,
         };
-        may.then_some(&self.tcp)
+        may.then_some(tcp)
     }
 }

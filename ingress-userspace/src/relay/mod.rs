@@ -29,10 +29,12 @@ pub use copy::{Copy, OneWay};
 pub use pipes::PIPE_SIZE;
 pub use sockmap::{Redirected, Sockmap, SockmapBody};
 pub use splice::{Begin, Fallback, Splice, Spliced};
+pub use tcp::PlainStream;
 pub(crate) use tcp::poll_tcp_read;
 pub use tunnel::{Tunnel, TunnelEnd};
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
@@ -67,6 +69,28 @@ pub trait Duplex {
     /// a socket of TLS must never be in a sockmap, which would let plaintext out.
     fn plain_socket(&self) -> Option<&TcpStream> {
         None
+    }
+
+    /// The descriptor of [`plain_socket`](Self::plain_socket).
+    fn plain_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.plain_socket().map(AsFd::as_fd)
+    }
+
+    /// Gives the plain socket away, until it [comes back](Self::take_back). `None` if it cannot be given away.
+    fn lend(&mut self) -> Option<TcpStream> {
+        None
+    }
+
+    /// The socket that was lent comes back.
+    fn take_back(&mut self, socket: TcpStream) {
+        drop(socket);
+    }
+
+    /// Waits no more, or again, for bytes that arrive: while the kernel moves them, each would be a wake-up for nothing. An end and a
+    /// reset are waited for in any case. Says whether it is quiet; not every connection can be.
+    fn set_quiet(&mut self, quiet: bool) -> io::Result<bool> {
+        let _ = quiet;
+        Ok(false)
     }
 
     /// The socket that the kernel may write to in place of `poll_write`, once `poll_flush` is ready. `None` if the bytes

@@ -13,10 +13,12 @@
 
 mod body;
 mod leaving;
+mod lent;
 mod probe;
 mod redirected;
 
 pub use body::{Sockmap, SockmapBody};
+pub(super) use lent::LentSocket;
 pub(crate) use probe::probe;
 pub use redirected::Redirected;
 

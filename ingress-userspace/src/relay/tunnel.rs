@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::sockmap::{self, Joined};
+use super::sockmap::{self, Joined, LentSocket};
 use super::{Budget, Duplex, End, Redirected, Rungs, Way};
 use crate::bpf;
 use crate::telemetry::metrics::fallback;
@@ -29,6 +29,8 @@ pub struct Tunnel {
     down: Direction,
     /// Why the sockets were not joined, although they should have been.
     fallback: Option<&'static str>,
+    /// The client's and the backend's socket while they are joined, if they could be lent. Dropped after what is joined.
+    lent: Option<[LentSocket; 2]>,
 }
 
 #[derive(Debug)]
@@ -99,27 +101,30 @@ impl Tunnel {
     /// A tunnel between two connections; what was read before goes first in each direction.
     pub fn new<C: Duplex, B: Duplex>(
         rungs: Rungs,
-        (client, from_client): (&C, &[u8]),
-        (backend, from_backend): (&B, &[u8]),
+        (client, from_client): (&mut C, &[u8]),
+        (backend, from_backend): (&mut B, &[u8]),
     ) -> Self {
-        let by_others = |from_client: &[u8], from_backend: &[u8], why| {
+        let by_others = |from_client: &[u8], from_backend: &[u8], why, client: &C, backend: &B| {
             // splice(2) does not see what another agent's program passes to a socket.
             let rungs = if why == Some(fallback::INSERT_REFUSED) { Rungs::COPY } else { rungs };
             Self {
                 up: Direction::new(rungs.tunnel(from_client, client, backend)),
                 down: Direction::new(rungs.tunnel(from_backend, backend, client)),
                 fallback: why,
+                lent: None,
             }
         };
         let (Some(joints), Some(one), Some(other)) =
             (rungs.sockmap, client.plain_socket(), backend.plain_socket())
         else {
-            return by_others(from_client, from_backend, None);
+            return by_others(from_client, from_backend, None, client, backend);
         };
         match sockmap::join(joints, (one, from_client), (other, from_backend)) {
+            Ok(joined) if joined.pair.usable() => Self::joined(joined).borrowing(client, backend),
             Ok(joined) => Self::joined(joined),
             Err((error, from_client, from_backend)) => {
-                by_others(&from_client, &from_backend, Some(sockmap::reason(&error)))
+                let why = Some(sockmap::reason(&error));
+                by_others(&from_client, &from_backend, why, client, backend)
             }
         }
     }
@@ -133,7 +138,26 @@ impl Tunnel {
         let up = way(bpf::End::Client, from_client);
         let down = way(bpf::End::Backend, from_backend);
         let fallback = (!pair.usable()).then_some(fallback::INSERT_REFUSED);
-        Self { up, down, fallback }
+        Self { up, down, fallback, lent: None }
+    }
+
+    /// Has the sockets lent to it, if both can be: only so they can be quiet.
+    fn borrowing<C: Duplex, B: Duplex>(mut self, client: &mut C, backend: &mut B) -> Self {
+        match (client.lend(), backend.lend()) {
+            (Some(one), Some(other)) => self.lent = Some([LentSocket::new(one), LentSocket::new(other)]),
+            (one, other) => {
+                one.into_iter().for_each(|socket| client.take_back(socket));
+                other.into_iter().for_each(|socket| backend.take_back(socket));
+            }
+        }
+        self
+    }
+
+    /// Gives the sockets back that were lent. One that tokio refuses is closed by a reset.
+    fn give_back<C: Duplex, B: Duplex>(&mut self, client: &mut C, backend: &mut B) {
+        let Some([one, other]) = self.lent.take() else { return };
+        one.into_tcp().into_iter().for_each(|socket| client.take_back(socket));
+        other.into_tcp().into_iter().for_each(|socket| backend.take_back(socket));
     }
 
     /// Why the sockets were not joined, although they should have been.
@@ -180,13 +204,33 @@ impl Tunnel {
             let progress = |_| timer.set(Bound::Idle, now(), idle);
             match timer.bound(|cx| self.poll(cx, client, backend, progress)).await {
                 Err(Bound::Idle) if self.progressed() => timer.set(Bound::Idle, now(), idle),
-                end => return end,
+                end => {
+                    self.give_back(client, backend);
+                    return end;
+                }
             }
         }
     }
 
     /// Goes on until both directions have ended, one has failed, or no socket is ready.
     pub fn poll<C: Duplex, B: Duplex>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        backend: &mut B,
+        progress: impl FnMut(u64),
+    ) -> Poll<TunnelEnd> {
+        match self.lent.take() {
+            Some([mut one, mut other]) => {
+                let end = self.poll_between(cx, &mut one, &mut other, progress);
+                self.lent = Some([one, other]);
+                end
+            }
+            None => self.poll_between(cx, client, backend, progress),
+        }
+    }
+
+    fn poll_between<C: Duplex, B: Duplex>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut C,

@@ -4,6 +4,7 @@ pub mod clock;
 pub(crate) mod fd_channel;
 pub(crate) mod ktls;
 pub(crate) mod memory;
+pub(crate) mod reactor;
 pub mod rng;
 pub mod splice;
 pub(crate) mod tcp;

@@ -48,6 +48,29 @@ pub struct Lease {
     connect_time: Option<Duration>,
 }
 
+/// What is left of a lease whose connection will serve no other request: its place in the endpoint's queue. Say how it went, as with a
+/// lease.
+#[must_use = "dropping it says nothing about the endpoint"]
+pub struct Engagement {
+    reserved: Reservation,
+}
+
+impl Engagement {
+    /// As [`Lease::succeed`] of a connection that is not reusable.
+    pub fn succeed(self, first_byte: Duration) {
+        let now = self.reserved.worker.clock.now();
+        self.reserved.endpoint.health.success(first_byte, now);
+    }
+
+    /// As [`Lease::fail`].
+    pub fn fail(self) {
+        self.reserved.failure();
+    }
+
+    /// As [`Lease::client_gone`].
+    pub fn client_gone(self) {}
+}
+
 impl Lease {
     pub(super) fn new(stream: TcpStream, reserved: Reservation, connect_time: Option<Duration>) -> Self {
         Self { stream, reserved, connect_time }
@@ -56,6 +79,11 @@ impl Lease {
     /// The connection.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// Takes the connection out of it, for a use that ends it.
+    pub fn into_parts(self) -> (TcpStream, Engagement) {
+        (self.stream, Engagement { reserved: self.reserved })
     }
 
     /// Whether an earlier request used the connection.

@@ -34,7 +34,7 @@ pub use self::bounds::Bounds;
 pub use self::connect::{Connect, Connecting, TcpConnect};
 pub use self::error::AcquireError;
 use self::health::Health;
-pub use self::lease::Lease;
+pub use self::lease::{Engagement, Lease};
 use self::lease::Reservation;
 use self::pool::IdlePool;
 pub use self::pool::PoolKey;

@@ -174,7 +174,7 @@ async fn connection(mut tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result
             }
             // Another agent has put the socket into its sockmap: the kernel then has no keys for it (CVE-2026-93824).
             "capture" => {
-                let taken = capture(served.stream.tcp()).await;
+                let taken = capture(served.stream.tcp().unwrap()).await;
                 served.write(format!("{taken:?}\n").as_bytes()).await?;
             }
             "should-end" => {
@@ -255,7 +255,7 @@ impl Served {
         poll_fn(|cx| self.stream.poll_goodbye(cx)).await?;
         self.stream.shut_down()?;
         // A close with bytes unread would be a reset: the client goes first.
-        let tcp = self.stream.tcp();
+        let tcp = self.stream.tcp().unwrap();
         while !tcp.ready(Interest::READABLE).await?.is_read_closed() {
             let _ = tcp.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }

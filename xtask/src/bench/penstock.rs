@@ -22,7 +22,7 @@ pub(super) enum Rungs {
     Copy,
     /// splice(2) for every body.
     Splice,
-    /// The sockmap as well.
+    /// The sockmap as well, for tunnels and for every body that is long enough.
     Sockmap,
 }
 
@@ -33,7 +33,7 @@ impl Rungs {
             Self::Default => "",
             Self::Copy => "  ktls: off\n  splice: off\n  sockmap: off\n",
             Self::Splice => "  sockmap: off\n  spliceFrom: 1\n",
-            Self::Sockmap => "  sockmap: auto\n",
+            Self::Sockmap => "  sockmap: auto\n  sockmapFrom: 0\n",
         }
     }
 }

@@ -54,7 +54,9 @@ impl Program {
     /// Whether a family of scenarios is about it.
     pub(super) fn takes_part(&self, family: Family) -> bool {
         match (self.role, self.rungs) {
-            (Role::Variant, Rungs::Sockmap) => matches!(family, Family::Passthrough | Family::WebSocket),
+            (Role::Variant, Rungs::Sockmap) => {
+                matches!(family, Family::Passthrough | Family::WebSocket | Family::Plain)
+            }
             (Role::Variant, Rungs::Splice) => matches!(family, Family::Plain | Family::Tls),
             (Role::Variant, _) => family != Family::Https,
             (Role::Peer, _) if family == Family::Plain => false,

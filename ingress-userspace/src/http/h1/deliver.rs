@@ -14,7 +14,7 @@ use super::offload;
 use super::response::{Response, Rest};
 use crate::auth::authenticator::Lasting;
 use crate::kernel::Acceleration;
-use crate::relay::{Tunnel, TunnelEnd};
+use crate::relay::{PlainStream, Tunnel, TunnelEnd};
 use crate::telemetry::metrics::{TransferKind, limit};
 use crate::upstream::Lease;
 use crate::worker::Going;
@@ -216,7 +216,7 @@ fn broken(connection: &Connection, lease: Lease, tally: &mut Tally, class: &'sta
 /// Both ways until both have ended (RFC 9110 section 7.8), or the session or token by which it was opened has.
 async fn tunnel(
     connection: &mut Connection,
-    mut lease: Lease,
+    lease: Lease,
     early: &[u8],
     lasting: Option<Lasting>,
     tally: &mut Tally,
@@ -230,12 +230,13 @@ async fn tunnel(
     let now = worker.now();
     timer.set_total(now, Duration::ZERO);
     let going = lasting.map(|lasting| worker.end_with(&timer, lasting));
-    let upstream = lease.stream();
+    let (upstream, engagement) = lease.into_parts();
+    let mut upstream = PlainStream::new(upstream);
     let input = std::mem::take(&mut connection.input);
     let stream = &mut connection.stream;
-    let mut tunnel = Tunnel::new(worker.rungs(), (stream, &input), (upstream, early));
+    let mut tunnel = Tunnel::new(worker.rungs(), (&mut *stream, &input), (&mut upstream, early));
     drop(input);
-    let end = tunnel.run(&timer, || worker.now(), idle, stream, upstream).await;
+    let end = tunnel.run(&timer, || worker.now(), idle, stream, &mut upstream).await;
     if let Some(reason) = tunnel.fallback() {
         worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
     }
@@ -244,11 +245,11 @@ async fn tunnel(
         way.count(&worker.metrics, TransferKind::Tunnel);
     }
     // Where bytes are lost, neither who lacks them nor who has sent them may see an end in order. A reset goes through, too.
-    let lost = tunnel.owes(stream, upstream);
+    let lost = tunnel.owes(stream, &mut upstream);
     if lost || matches!(end, Ok(TunnelEnd::Client(_))) {
-        abort(upstream);
+        upstream.abort();
     }
-    settle(lease, tally, false);
+    engagement.succeed(tally.first_byte.unwrap_or_default());
     match end {
         Ok(TunnelEnd::Complete) => After::Close,
         Ok(TunnelEnd::Client(_)) => {

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::SockmapBody;
 use crate::bpf::{End as Side, Joints};
 use crate::kernel::{PROBE_LIMIT, Unavailable};
-use crate::relay::{Budget, End, OneWay, Rungs, Tunnel, TunnelEnd, Way};
+use crate::relay::{Budget, End, OneWay, PlainStream, Rungs, Tunnel, TunnelEnd, Way};
 
 /// Bytes of a flood: several times what the kernel may hold.
 const FLOOD: usize = 3 << 20;
@@ -86,14 +86,15 @@ fn run(joints: &'static Joints) -> Result<(), String> {
 /// A tunnel with its sockets, and the two peers.
 struct Stage {
     tunnel: Tunnel,
-    sides: [TcpStream; 2],
+    sides: [PlainStream; 2],
 }
 
 async fn stage(joints: &'static Joints) -> Result<(Stage, TcpStream, TcpStream), String> {
     let pairs = async { Ok::<_, io::Error>((pair().await?, pair().await?)) };
     let ((one, client), (other, backend)) = pairs.await.map_err(|e| format!("no sockets: {e}"))?;
     let rungs = Rungs { sockmap: Some(joints), ..Rungs::COPY };
-    let tunnel = Tunnel::new(rungs, (&one, b""), (&other, b""));
+    let (mut one, mut other) = (PlainStream::new(one), PlainStream::new(other));
+    let tunnel = Tunnel::new(rungs, (&mut one, b""), (&mut other, b""));
     match tunnel.fallback() {
         Some(reason) => Err(format!("two sockets on loopback could not be joined: {reason}")),
         None => Ok((Stage { tunnel, sides: [one, other] }, client, backend)),

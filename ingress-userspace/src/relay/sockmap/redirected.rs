@@ -33,6 +33,8 @@ pub struct Redirected {
     accounted: u64,
     phase: Phase,
     source_ended: bool,
+    /// Whether the source does not tell of bytes that arrive, so that the program has to.
+    quiet: bool,
     /// When to look again whether what the kernel holds back has come.
     retry: Option<Pin<Box<Sleep>>>,
     /// What was moved when it was last asked about progress.
@@ -73,6 +75,7 @@ impl Redirected {
             accounted: 0,
             phase: Phase::Copying,
             source_ended: false,
+            quiet: false,
             retry: None,
             asked: 0,
             waits: (0, 0),
@@ -102,7 +105,7 @@ impl Redirected {
     pub fn owes<T: Duplex>(&self, sink: &T) -> bool {
         let Phase::Redirecting { written } = self.phase else { return self.waits_for_sink() };
         let (Standing::Redirecting(moved) | Standing::Ended(moved, _)) = self.pair.standing(self.source);
-        let arrived = sink.kernel_sink().map(tcp::written_at_least);
+        let arrived = sink.plain_descriptor().map(|socket| tcp::written_at_least(&socket));
         !matches!(arrived, Some(Ok(arrived)) if arrived >= written + moved)
     }
 
@@ -227,7 +230,10 @@ impl Redirected {
                 self.spend(read);
                 Poll::Ready(self.check())
             }
-            Poll::Pending if self.hand_over(source, sink) => Poll::Ready(Ok(())),
+            Poll::Pending if self.hand_over(source, sink) => {
+                self.quiet = source.set_quiet(true).map_err(End::Source)?;
+                Poll::Ready(Ok(()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -272,10 +278,10 @@ impl Redirected {
 
     /// Tries to let the kernel go on. It fails if bytes have come meanwhile: those are to be read first.
     fn hand_over<S: Duplex, T: Duplex>(&mut self, source: &S, sink: &T) -> bool {
-        if !self.pair.usable() || self.left() < LEAST || source.kernel_source().is_none() {
+        if !self.pair.usable() || self.left() < LEAST || source.plain_descriptor().is_none() {
             return false;
         }
-        let Some(Ok(written)) = sink.kernel_sink().map(tcp::written) else { return false };
+        let Some(Ok(written)) = sink.plain_descriptor().map(|socket| tcp::written(&socket)) else { return false };
         let handed = self.pair.hand_over(self.source, self.accounted, self.left());
         if handed {
             self.phase = Phase::Redirecting { written };
@@ -291,6 +297,14 @@ impl Redirected {
         written: u64,
         progress: &mut impl FnMut(u64),
     ) -> Poll<Result<(), End>> {
+        if self.quiet {
+            // First the waker, then the look: whoever ends redirecting after it tells us.
+            self.pair.tell(cx.waker());
+            if matches!(self.pair.standing(self.source), Standing::Ended(..)) {
+                self.quiet = source.set_quiet(false).map_err(End::Source)?;
+            }
+            self.check()?;
+        }
         let room = match self.pair.standing(self.source) {
             _ if self.budget == Budget::UntilClose => SCRATCH as u64,
             // If bytes are passed after this look, at least one of them is within the budget.
@@ -309,6 +323,9 @@ impl Redirected {
         self.waits.1 += u64::from(reason == Some(Reason::Credit));
         progress(moved);
         self.check()?;
+        if self.quiet {
+            self.quiet = source.set_quiet(false).map_err(End::Source)?;
+        }
         self.phase = Phase::Flushing { expected: written + moved, seen: 0, timer: None };
         Poll::Ready(Ok(()))
     }
@@ -322,10 +339,10 @@ impl Redirected {
     ) -> Poll<Result<(), End>> {
         let Phase::Flushing { expected, seen, timer } = &mut self.phase else { return Poll::Ready(Ok(())) };
         loop {
-            let Some(socket) = sink.kernel_sink() else {
+            let Some(socket) = sink.plain_descriptor() else {
                 return Poll::Ready(Err(End::Sink(io::ErrorKind::NotConnected.into())));
             };
-            let written = tcp::written_at_least(socket).map_err(End::Sink)?;
+            let written = tcp::written_at_least(&socket).map_err(End::Sink)?;
             if written >= *expected {
                 self.phase = Phase::Copying;
                 return Poll::Ready(Ok(()));
