@@ -175,7 +175,7 @@ fn a_locked_down_kernel_takes_nothing_away() {
 /// A configuration with which everything is tried.
 fn everything() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "kernel:\n  sockmap: auto\n").unwrap();
+    std::fs::write(file.path(), "kernel:\n  sockmap: auto\n  sockmapAfter: 0\n").unwrap();
     file
 }
 

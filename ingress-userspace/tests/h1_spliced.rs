@@ -16,7 +16,7 @@ const ALWAYS: &str = "kernel:\n  splice: auto\n  spliceFrom: 0\n";
 const NEVER: &str = "kernel:\n  splice: \"off\"\n";
 
 /// The sockmap in its place, between plain connections.
-const JOINED: &str = "kernel:\n  splice: \"off\"\n  sockmap: auto\n  sockmapFrom: 0\n  pinDirectory: null\n";
+const JOINED: &str = "kernel:\n  splice: \"off\"\n  sockmap: auto\n  sockmapAfter: 0\n  sockmapFrom: 0\n  pinDirectory: null\n";
 
 /// What moves bodies where, in every way that there is.
 const WAYS: [(&str, Via); 3] = [(ALWAYS, Via::Plain), (ALWAYS, Via::Tls), (JOINED, Via::Plain)];

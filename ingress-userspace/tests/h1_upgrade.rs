@@ -212,7 +212,7 @@ fn a_reset_goes_through_at_once() {
 #[test]
 fn a_plain_tunnel_goes_through_the_sockmap_where_it_is_proven() {
     let backend = RawBackend::manual();
-    let site = Site::configured(&[backend.address()], "kernel:\n  sockmap: auto\n");
+    let site = Site::configured(&[backend.address()], "kernel:\n  sockmap: auto\n  sockmapAfter: 0\n");
     let (mut client, mut peer) = tunnel(&site, &backend, Via::Plain);
     // Enough of them: the kernel takes over between two messages, and on a busy machine only after some of them.
     for round in 0..500 {

@@ -45,7 +45,7 @@ impl Pinned {
     }
 
     fn config(&self, more: &str) -> String {
-        format!("kernel:\n  sockmap: auto\n  pinDirectory: {}\n{more}", self.0.display())
+        format!("kernel:\n  sockmap: auto\n  sockmapAfter: 0\n  pinDirectory: {}\n{more}", self.0.display())
     }
 }
 
@@ -295,8 +295,10 @@ fn without_a_bpffs_tunnels_are_joined_all_the_same() {
     const TEST: &str = "without_a_bpffs_tunnels_are_joined_all_the_same";
     let (elsewhere, backend) = (tempfile::tempdir().unwrap(), RawBackend::manual());
     for directory in ["", "/a/b/c"] {
-        let config =
-            format!("kernel:\n  sockmap: auto\n  pinDirectory: {}{directory}\n", elsewhere.path().display());
+        let config = format!(
+            "kernel:\n  sockmap: auto\n  sockmapAfter: 0\n  pinDirectory: {}{directory}\n",
+            elsewhere.path().display()
+        );
         let site = Site::configured(&[backend.address()], &config);
         if !joins(&site.penstock, TEST) {
             return;
@@ -315,7 +317,7 @@ fn without_a_bpffs_tunnels_are_joined_all_the_same() {
 fn a_full_map_falls_back_until_there_is_room() {
     const TEST: &str = "a_full_map_falls_back_until_there_is_room";
     let backend = RawBackend::manual();
-    let config = "kernel:\n  sockmap: auto\n  sockmapTunnels: 1\n  pinDirectory: null\n";
+    let config = "kernel:\n  sockmap: auto\n  sockmapAfter: 0\n  sockmapTunnels: 1\n  pinDirectory: null\n";
     let site = Site::configured(&[backend.address()], config);
     let penstock = &site.penstock;
     if !joins(penstock, TEST) {
@@ -349,7 +351,9 @@ fn programs_say_what_they_do_if_they_are_asked() {
     const TEST: &str = "programs_say_what_they_do_if_they_are_asked";
     let backend = RawBackend::manual();
     for (word, speaks) in [("on", true), ("off", false)] {
-        let config = format!("kernel:\n  sockmap: auto\n  pinDirectory: null\n  programLog: {word}\n");
+        let config = format!(
+            "kernel:\n  sockmap: auto\n  sockmapAfter: 0\n  pinDirectory: null\n  programLog: {word}\n"
+        );
         let mut site = Site::configured(&[backend.address()], &config);
         if !joins(&site.penstock, TEST) {
             return;

@@ -112,7 +112,7 @@ fn with_all_accelerations() {
     let backend = backend(&gates);
     let site = Site::configured(
         &[backend.address()],
-        &format!("kernel:\n{ALWAYS}  sockmap: auto\n  pinDirectory: null\n"),
+        &format!("kernel:\n{ALWAYS}  sockmap: auto\n  sockmapAfter: 0\n  pinDirectory: null\n"),
     );
     let proven = |name| is(&site, name, "proven");
     for via in Via::BOTH {

@@ -8,8 +8,10 @@ mod sockets;
 use std::future::poll_fn;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use penstock::bpf::Joints;
 use penstock::relay::{Begin, Budget, Duplex as _, PlainStream, Rungs, Spliced, Tunnel, TunnelEnd, Way};
+use penstock::telemetry::metrics::Rung;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -155,6 +157,84 @@ fn what_was_sent_before_the_sockets_were_joined_goes_first() {
         assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
         assert_eq!(to_backend, b"early queued up");
         assert_eq!(to_client, b"greeting hello down");
+    });
+}
+
+/// The kernel wakes whoever waits for a joined socket for each message; a tunnel must not wait for what the kernel moves.
+#[test]
+fn userspace_sleeps_while_the_kernel_moves_messages() {
+    on_a_worker("userspace_sleeps_while_the_kernel_moves_messages", async |rungs| {
+        let (mut stage, mut client, mut backend) = stage(rungs).await;
+        let mut polls = 0;
+        let relaying = async {
+            let (one, other) = &mut stage.sides;
+            poll_fn(|cx| {
+                polls += 1;
+                stage.tunnel.poll(cx, one, other, |_| {})
+            })
+            .await
+        };
+        let talking = async {
+            talk(&mut client, &mut backend, ROUNDS).await;
+            client.shutdown().await.unwrap();
+            backend.shutdown().await.unwrap();
+        };
+        let (end, ()) = tokio::join!(in_a_task(relaying), talking);
+        assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+        assert!(polls < ROUNDS / 10, "{polls} wake-ups for {ROUNDS} messages to and fro");
+    });
+}
+
+/// Polls a future when it was woken itself, not whenever another part of the task was.
+async fn in_a_task<F: Future>(future: F) -> F::Output {
+    let mut unordered = futures_util::stream::FuturesUnordered::from_iter([future]);
+    unordered.next().await.unwrap()
+}
+
+/// Messages of 200 bytes to and fro.
+async fn talk(client: &mut TcpStream, backend: &mut TcpStream, rounds: u64) {
+    let mut received = [0; 200];
+    for round in 0..rounds {
+        client.write_all(&pattern(200, round)).await.unwrap();
+        backend.read_exact(&mut received).await.unwrap();
+        assert_eq!(received[..], pattern(200, round)[..], "round {round}");
+        backend.write_all(&received).await.unwrap();
+        client.read_exact(&mut received).await.unwrap();
+    }
+}
+
+#[test]
+fn a_tunnel_is_joined_once_it_has_shown_small_messages() {
+    on_a_worker("a_tunnel_is_joined_once_it_has_shown_small_messages", async |rungs| {
+        for splice_from in [None, Some(0)] {
+            let rungs = Rungs { sockmap_after: 16, splice_from, ..rungs };
+            let (mut stage, mut client, mut backend) = stage(rungs).await;
+            let talking = async {
+                talk(&mut client, &mut backend, 100).await;
+                client.shutdown().await.unwrap();
+                backend.shutdown().await.unwrap();
+            };
+            let (end, ()) = tokio::join!(stage.run(), talking);
+            assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+            assert_eq!(stage.tunnel.moved(), (20_000, 20_000));
+            let by_kernel = stage.by_kernel();
+            assert!(by_kernel.iter().all(|bytes| (10_000..20_000).contains(bytes)), "{by_kernel:?}");
+        }
+    });
+}
+
+#[test]
+fn a_tunnel_of_bulk_is_not_joined() {
+    on_a_worker("a_tunnel_of_bulk_is_not_joined", async |rungs| {
+        let rungs = Rungs { sockmap_after: 16, splice_from: Some(0), ..rungs };
+        let (mut stage, client, backend) = stage(rungs).await;
+        let sent = pattern(16 << 20, 7);
+        let peers =
+            async { tokio::join!(both_ways(client, &sent, &[1 << 20]), both_ways(backend, b"", &[1])) };
+        let (end, (_, received)) = tokio::join!(stage.run(), peers);
+        assert!(matches!(end, TunnelEnd::Complete), "{end:?}");
+        same(&received, &sent);
+        assert!(stage.tunnel.ways().iter().all(|way| way.rung() == Rung::Splice), "bulk was joined");
     });
 }
 

@@ -15,7 +15,9 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use ingress_common::abi;
 use ingress_common::flow::Connection;
 use penstock::bpf::{End as Side, Joints};
-use penstock::relay::{Budget, Copy, End, OneWay, PlainStream, Relay as _, Rungs, SockmapBody, Tunnel, TunnelEnd, Way};
+use penstock::relay::{
+    Budget, Copy, End, OneWay, PlainStream, Relay as _, Rungs, SockmapBody, Tunnel, TunnelEnd, Way,
+};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -52,7 +52,7 @@ const COPY: Rung = Rung {
 /// The sockmap is there, too, and must not be used.
 const SPLICE: Rung = Rung {
     name: "splice",
-    config: "kernel: {splice: auto, spliceFrom: 0, sockmap: auto, pinDirectory: null}\n",
+    config: "kernel: {splice: auto, spliceFrom: 0, sockmap: auto, sockmapAfter: 0, pinDirectory: null}\n",
     needs: &["ktls", "splice"],
     least: 1024.0 * 1024.0,
 };
@@ -233,7 +233,8 @@ fn a_session_is_of_no_use_in_plaintext() {
     const PLAIN: &str = "plain.shared.test";
     let ca = Authority::new();
     let provider = ScriptedProvider::start(&ca);
-    let config = "routing: {allowPlaintext: true}\nkernel: {sockmap: auto, pinDirectory: null}\n";
+    let config =
+        "routing: {allowPlaintext: true}\nkernel: {sockmap: auto, sockmapAfter: 0, pinDirectory: null}\n";
     let site = SsoSite::start_with(&ca, &provider.options(), config);
     let plain = Ingress::new("default", "plain-shared").path(PLAIN, "/", "Prefix", "app");
     site.manifests.ingress(&plain.annotation("penstock.dev/access-policy", "shared"));

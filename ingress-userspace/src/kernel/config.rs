@@ -44,8 +44,10 @@ pub struct KernelConfig {
     pub steering: Switch,
     /// From how many bytes a body is spliced.
     pub splice_from: Bytes,
-    /// From how many bytes the sockets of a body are joined in the sockmap.
-    pub sockmap_from: Bytes,
+    /// From how many bytes the sockets of a body are joined in the sockmap; `None` is never.
+    pub sockmap_from: Option<Bytes>,
+    /// After how many small messages a tunnel's sockets are joined in the sockmap; 0 is at once.
+    pub sockmap_after: u32,
     /// Tunnels and bodies whose sockets may be joined in the sockmap at once.
     pub sockmap_tunnels: NonZeroU16,
     /// Whether the eBPF programs say what they do, for debugging.
@@ -71,11 +73,12 @@ impl Default for KernelConfig {
         Self {
             ktls: Switch::Auto,
             splice: Switch::Auto,
-            // It is on by default only when a benchmark has shown that it is never worse than a copy.
-            sockmap: Switch::Off,
+            sockmap: Switch::Auto,
             steering: Switch::Auto,
             splice_from: Bytes(256 * KIB),
-            sockmap_from: Bytes(256 * KIB),
+            // For bodies, splice(2) is cheaper (docs/benchmarks.md).
+            sockmap_from: None,
+            sockmap_after: 16,
             sockmap_tunnels: crate::bpf::PAIRS,
             program_log: ProgramLog::Off,
             pin_directory: Some(PathBuf::from("/sys/fs/bpf/penstock")),
@@ -96,6 +99,10 @@ impl KernelConfig {
 
     /// From which sizes bodies take which rung.
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds { splice_body: self.splice_from.0, sockmap_body: self.sockmap_from.0 }
+        Thresholds {
+            splice_body: self.splice_from.0,
+            sockmap_body: self.sockmap_from.map_or(u64::MAX, |bytes| bytes.0),
+            sockmap_messages: self.sockmap_after,
+        }
     }
 }

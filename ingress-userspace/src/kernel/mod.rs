@@ -201,6 +201,8 @@ pub struct Thresholds {
     pub splice_body: u64,
     /// Bytes from which the sockets of a body are joined.
     pub sockmap_body: u64,
+    /// Small messages after which the sockets of a tunnel are joined.
+    pub sockmap_messages: u32,
 }
 
 /// The state of an acceleration, as metrics show it.

@@ -18,7 +18,6 @@ use ingress_core::table::{Backend, Denied, Passthrough, Rule};
 use ingress_core::tls::client_hello::{ClientHello, Reader};
 use tokio::net::TcpStream;
 
-use crate::kernel::Acceleration;
 use crate::relay::{PlainStream, Tunnel, TunnelEnd, poll_tcp_read, scratch};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::TransferKind;
@@ -176,14 +175,9 @@ impl Passing {
         drop(hello);
         let idle = self.class.settings.timeouts.idle;
         let end = tunnel.run(timer, || worker.now(), idle, client, &mut backend).await;
-        if let Some(reason) = tunnel.fallback() {
-            worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
-        }
         let (up, down) = tunnel.moved();
         (tally.bytes_in, tally.bytes_out) = (up.saturating_sub(header.len() as u64), down);
-        for way in tunnel.ways() {
-            way.count(&worker.metrics, TransferKind::Passthrough);
-        }
+        tunnel.count(&worker.metrics, TransferKind::Passthrough);
         match end {
             Ok(TunnelEnd::Complete) => {
                 engagement.succeed(tally.connect.unwrap_or_default());

@@ -17,11 +17,13 @@ pub struct Rungs {
     pub sockmap: Option<&'static Joints>,
     /// The least number of bytes for which the sockets of a body are joined, if any are.
     pub sockmap_from: u64,
+    /// Small messages after which the sockets of a tunnel are joined; 0 is at once.
+    pub sockmap_after: u32,
 }
 
 impl Rungs {
     /// The copy only, which works everywhere.
-    pub const COPY: Self = Self { splice_from: None, sockmap: None, sockmap_from: 0 };
+    pub const COPY: Self = Self { splice_from: None, sockmap: None, sockmap_from: 0, sockmap_after: 0 };
 
     /// The way of `length` bytes from `source` to `sink`; `side` says which of them the source is.
     pub fn body<S: Duplex, T: Duplex>(self, length: u64, side: Side, source: &S, sink: &T) -> Way {
@@ -112,10 +114,15 @@ impl Way {
         }
     }
 
-    /// Counts what it has moved, once it is over.
+    /// Counts it and what it has moved, once it is over.
     pub(crate) fn count(&self, metrics: &WorkerMetrics, kind: TransferKind) {
-        let by_kernel = self.by_kernel();
         metrics.relay_transfer(self.rung(), kind);
+        self.count_moved(metrics);
+    }
+
+    /// Counts what it has moved.
+    pub(super) fn count_moved(&self, metrics: &WorkerMetrics) {
+        let by_kernel = self.by_kernel();
         metrics.relay_bytes(Rung::Copy, self.moved() - by_kernel);
         let spliced = if let Self::Body(body) = self { body.spliced() } else { 0 };
         metrics.relay_bytes(Rung::Splice, spliced);
@@ -153,6 +160,15 @@ impl Way {
             Self::Copy(copy) => Some(copy.left()),
             Self::Splice(spliced) => Some(spliced.left()),
             Self::Sockmap(_) | Self::Body(_) => None,
+        }
+    }
+
+    /// Whether bytes are copied now, and none waits here.
+    pub(super) fn copies(&self) -> bool {
+        match self {
+            Self::Copy(copy) => !copy.waits_for_sink(),
+            Self::Splice(spliced) => spliced.copies(),
+            Self::Sockmap(_) | Self::Body(_) => false,
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) fn join(
     let mut attempt = || {
         empty(client, &mut from_client)?;
         empty(backend, &mut from_backend)?;
-        joints.join(client, backend)
+        join_empty(joints, client, backend)
     };
     let mut joined = attempt();
     for _ in 0..TRIES {
@@ -83,15 +83,23 @@ pub(super) fn join(
         }
     }
     match joined {
-        Ok(pair) => {
-            // What came in between is in the sockets' queues, where the programs have not seen it.
-            for socket in [client, backend] {
-                let _ = tcp::low_water(socket, 1);
-            }
-            Ok(Joined { pair: Rc::new(pair), from_client, from_backend })
-        }
+        Ok(pair) => Ok(Joined { pair: Rc::new(pair), from_client, from_backend }),
         Err(error) => Err((error, from_client, from_backend)),
     }
+}
+
+/// Joins two sockets of which everything was read.
+pub(super) fn join_empty(
+    joints: &'static Joints,
+    client: &TcpStream,
+    backend: &TcpStream,
+) -> Result<Pair, JoinError> {
+    let pair = joints.join(client, backend)?;
+    // What came in between is in the sockets' queues, where the programs have not seen it.
+    for socket in [client, backend] {
+        let _ = tcp::low_water(socket, 1);
+    }
+    Ok(pair)
 }
 
 /// Reads until nothing is left.

@@ -166,6 +166,11 @@ impl Spliced {
         }
     }
 
+    /// Whether bytes are copied now, because they are few, and none waits here.
+    pub(super) fn copies(&self) -> bool {
+        matches!(&self.stage, Stage::Copy { copy, .. } if !copy.waits_for_sink())
+    }
+
     /// Why it is copied to its end, if it is.
     pub fn fallback(&self) -> Option<Fallback> {
         self.fallback

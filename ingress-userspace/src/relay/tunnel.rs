@@ -6,9 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::sockmap::{self, Joined, LentSocket};
-use super::{Budget, Duplex, End, Redirected, Rungs, Way};
-use crate::bpf;
-use crate::telemetry::metrics::fallback;
+use super::{Budget, Duplex, End, OneWay, Redirected, Rungs, Way};
+use crate::bpf::{self, JoinError, Joints, Pair};
+use crate::kernel::Acceleration;
+use crate::telemetry::WorkerMetrics;
+use crate::telemetry::metrics::{TransferKind, fallback};
 use crate::worker::timers::{Bound, Timer};
 
 /// Why a tunnel ended.
@@ -27,6 +29,9 @@ pub enum TunnelEnd {
 pub struct Tunnel {
     up: Direction,
     down: Direction,
+    /// What joins the sockets when it pays, and after how many small messages.
+    later: Option<(&'static Joints, u32)>,
+    talk: Talk,
     /// Why the sockets were not joined, although they should have been.
     fallback: Option<&'static str>,
     /// The client's and the backend's socket while they are joined, if they could be lent. Dropped after what is joined.
@@ -36,7 +41,40 @@ pub struct Tunnel {
 #[derive(Debug)]
 struct Direction {
     way: Way,
+    /// The way before the sockets were joined, if they were not joined at once.
+    before: Option<Way>,
     state: State,
+}
+
+/// Whether a tunnel's bytes come in small messages, which is what joining pays for: bulk is spliced, which is cheaper.
+#[derive(Clone, Copy, Debug, Default)]
+struct Talk {
+    messages: u32,
+    bytes: u64,
+}
+
+/// How long a small message is at the most, on average. Beyond, reads soon fill [`SCRATCH`](super::SCRATCH), and are spliced.
+const SMALL: u64 = 16 * 1024;
+
+impl Talk {
+    fn count(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.messages = self.messages.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Whether so many small messages were counted. Long ones begin the count anew.
+    fn is_small(&mut self, messages: u32) -> bool {
+        if self.messages < messages {
+            return false;
+        }
+        let small = self.bytes <= SMALL * u64::from(self.messages);
+        if !small {
+            *self = Self::default();
+        }
+        small
+    }
 }
 
 enum Failed {
@@ -70,7 +108,28 @@ enum State {
 
 impl Direction {
     fn new(way: Way) -> Self {
-        Self { way, state: State::Open }
+        Self { way, before: None, state: State::Open }
+    }
+
+    /// Whether the sockets could be joined as far as this direction is concerned.
+    fn may_be_joined(&self) -> bool {
+        self.state == State::Open && self.way.copies()
+    }
+
+    /// Goes on another way, with nothing in between.
+    fn change(&mut self, way: Way) {
+        self.before = Some(std::mem::replace(&mut self.way, way));
+    }
+
+    fn moved(&self) -> u64 {
+        self.way.moved() + self.before.as_ref().map_or(0, Way::moved)
+    }
+
+    fn count(&self, metrics: &WorkerMetrics, kind: TransferKind) {
+        self.way.count(metrics, kind);
+        if let Some(before) = &self.before {
+            before.count_moved(metrics);
+        }
     }
 
     fn poll<S: Duplex, T: Duplex>(
@@ -110,6 +169,8 @@ impl Tunnel {
             Self {
                 up: Direction::new(rungs.tunnel(from_client, client, backend)),
                 down: Direction::new(rungs.tunnel(from_backend, backend, client)),
+                later: None,
+                talk: Talk::default(),
                 fallback: why,
                 lent: None,
             }
@@ -119,6 +180,11 @@ impl Tunnel {
         else {
             return by_others(from_client, from_backend, None, client, backend);
         };
+        if rungs.sockmap_after > 0 {
+            let mut this = by_others(from_client, from_backend, None, client, backend);
+            this.later = Some((joints, rungs.sockmap_after));
+            return this;
+        }
         match sockmap::join(joints, (one, from_client), (other, from_backend)) {
             Ok(joined) if joined.pair.usable() => Self::joined(joined).borrowing(client, backend),
             Ok(joined) => Self::joined(joined),
@@ -131,18 +197,62 @@ impl Tunnel {
 
     fn joined(joined: Joined) -> Self {
         let Joined { pair, from_client, from_backend } = joined;
-        let way = |source, buffered| {
-            let redirected = Redirected::new(Rc::clone(&pair), source, Budget::UntilClose, buffered);
-            Direction::new(Way::Sockmap(Box::new(redirected)))
-        };
-        let up = way(bpf::End::Client, from_client);
-        let down = way(bpf::End::Backend, from_backend);
+        let up = Direction::new(redirected(&pair, bpf::End::Client, from_client));
+        let down = Direction::new(redirected(&pair, bpf::End::Backend, from_backend));
         let fallback = (!pair.usable()).then_some(fallback::INSERT_REFUSED);
-        Self { up, down, fallback, lent: None }
+        Self { up, down, later: None, talk: Talk::default(), fallback, lent: None }
+    }
+
+    fn borrowing<C: Duplex, B: Duplex>(mut self, client: &mut C, backend: &mut B) -> Self {
+        self.borrow(client, backend);
+        self
+    }
+
+    /// Joins the sockets if that pays by now, and nothing is on its way through userspace. True if something has changed.
+    fn join_later<C: Duplex, B: Duplex>(&mut self, client: &mut C, backend: &mut B) -> bool {
+        let Some((joints, messages)) = self.later else { return false };
+        if !self.talk.is_small(messages) || !self.up.may_be_joined() || !self.down.may_be_joined() {
+            return false;
+        }
+        let (Some(one), Some(other)) = (client.plain_socket(), backend.plain_socket()) else { return false };
+        let joined = match sockmap::join_empty(joints, one, other) {
+            Err(JoinError::Unread) => {
+                // Something has come meanwhile. Trying costs some ten system calls, so not at once again.
+                self.talk = Talk::default();
+                return false;
+            }
+            joined => joined,
+        };
+        self.later = None;
+        match joined {
+            Ok(pair) => {
+                let pair = Rc::new(pair);
+                self.up.change(redirected(&pair, bpf::End::Client, Vec::new()));
+                self.down.change(redirected(&pair, bpf::End::Backend, Vec::new()));
+                if pair.usable() {
+                    self.borrow(client, backend);
+                } else {
+                    self.fallback = Some(fallback::INSERT_REFUSED);
+                }
+            }
+            Err(error) => self.stay(sockmap::reason(&error)),
+        }
+        true
+    }
+
+    /// Goes on without joining.
+    fn stay(&mut self, why: &'static str) {
+        self.fallback = Some(why);
+        // splice(2) does not see what another agent's program passes to a socket.
+        if why == fallback::INSERT_REFUSED {
+            for direction in [&mut self.up, &mut self.down] {
+                direction.change(Way::Copy(OneWay::new(Budget::UntilClose, &[])));
+            }
+        }
     }
 
     /// Has the sockets lent to it, if both can be: only so they can be quiet.
-    fn borrowing<C: Duplex, B: Duplex>(mut self, client: &mut C, backend: &mut B) -> Self {
+    fn borrow<C: Duplex, B: Duplex>(&mut self, client: &mut C, backend: &mut B) {
         match (client.lend(), backend.lend()) {
             (Some(one), Some(other)) => self.lent = Some([LentSocket::new(one), LentSocket::new(other)]),
             (one, other) => {
@@ -150,7 +260,6 @@ impl Tunnel {
                 other.into_iter().for_each(|socket| backend.take_back(socket));
             }
         }
-        self
     }
 
     /// Gives the sockets back that were lent. One that tokio refuses is closed by a reset.
@@ -176,12 +285,21 @@ impl Tunnel {
 
     /// Bytes moved to the backend and to the client.
     pub fn moved(&self) -> (u64, u64) {
-        (self.up.way.moved(), self.down.way.moved())
+        (self.up.moved(), self.down.moved())
     }
 
     /// The ways to the backend and to the client.
     pub fn ways(&self) -> [&Way; 2] {
         [&self.up.way, &self.down.way]
+    }
+
+    /// Counts it and what it has moved, once it is over.
+    pub(crate) fn count(&self, metrics: &WorkerMetrics, kind: TransferKind) {
+        if let Some(reason) = self.fallback {
+            metrics.relay_fallback(Acceleration::Sockmap, reason);
+        }
+        self.up.count(metrics, kind);
+        self.down.count(metrics, kind);
     }
 
     /// Whether the client or the backend lacks bytes that the other has sent. An end in order would then say that nothing is
@@ -218,15 +336,23 @@ impl Tunnel {
         cx: &mut Context<'_>,
         client: &mut C,
         backend: &mut B,
-        progress: impl FnMut(u64),
+        mut progress: impl FnMut(u64),
     ) -> Poll<TunnelEnd> {
-        match self.lent.take() {
-            Some([mut one, mut other]) => {
+        loop {
+            if let Some([mut one, mut other]) = self.lent.take() {
                 let end = self.poll_between(cx, &mut one, &mut other, progress);
                 self.lent = Some([one, other]);
-                end
+                return end;
             }
-            None => self.poll_between(cx, client, backend, progress),
+            let mut talk = self.talk;
+            let end = self.poll_between(cx, client, backend, |bytes| {
+                talk.count(bytes);
+                progress(bytes);
+            });
+            self.talk = talk;
+            if end.is_ready() || !self.join_later(client, backend) {
+                return end;
+            }
         }
     }
 
@@ -248,5 +374,34 @@ impl Tunnel {
             Poll::Ready(Ok(())) if up => Poll::Ready(TunnelEnd::Complete),
             _ => Poll::Pending,
         }
+    }
+}
+
+/// What a program moves from here to the other side.
+fn redirected(pair: &Rc<Pair>, source: bpf::End, buffered: Vec<u8>) -> Way {
+    Way::Sockmap(Box::new(Redirected::new(Rc::clone(pair), source, Budget::UntilClose, buffered)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_messages_are_a_talk_and_long_ones_are_not() {
+        let mut talk = Talk::default();
+        for _ in 0..15 {
+            talk.count(200);
+            // Room that was made is no message.
+            talk.count(0);
+            assert!(!talk.is_small(16));
+        }
+        talk.count(200);
+        assert!(talk.is_small(16));
+        let mut talk = Talk::default();
+        for _ in 0..16 {
+            talk.count(SMALL + 1);
+        }
+        assert!(!talk.is_small(16), "bulk");
+        assert_eq!(talk.messages, 0, "what follows it is looked at by itself");
     }
 }

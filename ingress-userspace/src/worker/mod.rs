@@ -160,6 +160,7 @@ impl Worker {
             splice_from: splice.then_some(kernel.thresholds().splice_body),
             sockmap: if sockmap { Joints::of_process().ok() } else { None },
             sockmap_from: kernel.thresholds().sockmap_body,
+            sockmap_after: kernel.thresholds().sockmap_messages,
         }
     }
 

@@ -26,7 +26,9 @@ impl Rung {
         match self {
             Self::Copy => "  ktls: off\n  splice: off\n  sockmap: off\n",
             Self::Splice => "  ktls: off\n  splice: auto\n  spliceFrom: 0\n  sockmap: off\n",
-            Self::Sockmap => "  ktls: off\n  splice: off\n  sockmap: auto\n  sockmapFrom: 0\n",
+            Self::Sockmap => {
+                "  ktls: off\n  splice: off\n  sockmap: auto\n  sockmapAfter: 0\n  sockmapFrom: 0\n"
+            }
             Self::Ktls => "  ktls: auto\n  splice: auto\n  spliceFrom: 0\n  sockmap: off\n",
         }
     }

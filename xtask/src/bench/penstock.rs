@@ -33,7 +33,7 @@ impl Rungs {
             Self::Default => "",
             Self::Copy => "  ktls: off\n  splice: off\n  sockmap: off\n",
             Self::Splice => "  sockmap: off\n  spliceFrom: 1\n",
-            Self::Sockmap => "  sockmap: auto\n  sockmapFrom: 0\n",
+            Self::Sockmap => "  sockmap: auto\n  sockmapAfter: 0\n  sockmapFrom: 0\n",
         }
     }
 }

@@ -13,7 +13,6 @@ use super::exchange::{After, Tally, poll_body};
 use super::offload;
 use super::response::{Response, Rest};
 use crate::auth::authenticator::Lasting;
-use crate::kernel::Acceleration;
 use crate::relay::{PlainStream, Tunnel, TunnelEnd};
 use crate::telemetry::metrics::{TransferKind, limit};
 use crate::upstream::Lease;
@@ -237,13 +236,8 @@ async fn tunnel(
     let mut tunnel = Tunnel::new(worker.rungs(), (&mut *stream, &input), (&mut upstream, early));
     drop(input);
     let end = tunnel.run(&timer, || worker.now(), idle, stream, &mut upstream).await;
-    if let Some(reason) = tunnel.fallback() {
-        worker.metrics.relay_fallback(Acceleration::Sockmap, reason);
-    }
     (tally.bytes_in, tally.bytes_out) = tunnel.moved();
-    for way in tunnel.ways() {
-        way.count(&worker.metrics, TransferKind::Tunnel);
-    }
+    tunnel.count(&worker.metrics, TransferKind::Tunnel);
     // Where bytes are lost, neither who lacks them nor who has sent them may see an end in order. A reset goes through, too.
     let lost = tunnel.owes(stream, &mut upstream);
     if lost || matches!(end, Ok(TunnelEnd::Client(_))) {

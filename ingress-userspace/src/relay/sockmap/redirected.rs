@@ -281,7 +281,9 @@ impl Redirected {
         if !self.pair.usable() || self.left() < LEAST || source.plain_descriptor().is_none() {
             return false;
         }
-        let Some(Ok(written)) = sink.plain_descriptor().map(|socket| tcp::written(&socket)) else { return false };
+        let Some(Ok(written)) = sink.plain_descriptor().map(|socket| tcp::written(&socket)) else {
+            return false;
+        };
         let handed = self.pair.hand_over(self.source, self.accounted, self.left());
         if handed {
             self.phase = Phase::Redirecting { written };
