@@ -25,7 +25,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap}
 use aya_ebpf::macros::{btf_map, sk_lookup, sk_msg, stream_verdict};
 use aya_ebpf::programs::{SkBuffContext, SkLookupContext, SkMsgContext};
 use ingress_common::abi::{
-    ABI_VERSION, RELAY_CAPACITY, relay_events_size, STEER_DENIED_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY,
+    ABI_VERSION, RELAY_CAPACITY, STEER_DENIED_CAPACITY, STEER_RULE_CAPACITY, STEER_SOCKET_CAPACITY,
+    relay_events_size,
 };
 use ingress_common::counters::Counters;
 use ingress_common::flow::{Connection, FlowKey, Rule, Source};

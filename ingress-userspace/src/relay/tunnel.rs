@@ -256,8 +256,12 @@ impl Tunnel {
         match (client.lend(), backend.lend()) {
             (Some(one), Some(other)) => self.lent = Some([LentSocket::new(one), LentSocket::new(other)]),
             (one, other) => {
-                one.into_iter().for_each(|socket| client.take_back(socket));
-                other.into_iter().for_each(|socket| backend.take_back(socket));
+                if let Some(socket) = one {
+                    client.take_back(socket);
+                }
+                if let Some(socket) = other {
+                    backend.take_back(socket);
+                }
             }
         }
     }
@@ -265,8 +269,12 @@ impl Tunnel {
     /// Gives the sockets back that were lent. One that tokio refuses is closed by a reset.
     fn give_back<C: Duplex, B: Duplex>(&mut self, client: &mut C, backend: &mut B) {
         let Some([one, other]) = self.lent.take() else { return };
-        one.into_tcp().into_iter().for_each(|socket| client.take_back(socket));
-        other.into_tcp().into_iter().for_each(|socket| backend.take_back(socket));
+        if let Ok(socket) = one.into_tcp() {
+            client.take_back(socket);
+        }
+        if let Ok(socket) = other.into_tcp() {
+            backend.take_back(socket);
+        }
     }
 
     /// Why the sockets were not joined, although they should have been.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpStream;
 
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 
 /// Has the reactor of the runtime that is current tell of these events of a socket, in non-blocking mode. On failure the socket comes
 /// back with the error.
@@ -15,5 +15,5 @@ pub(crate) fn register(
 ) -> Result<AsyncFd<TcpStream>, (TcpStream, io::Error)> {
     // SAFETY: the socket owns its descriptor, which stays open and the same for as long as the socket lives.
     let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
-    registered.map_err(|error| error.into_parts())
+    registered.map_err(AsyncFdRegisterError::into_parts)
 }
