@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Either the look finds it, or the waker is there when the event comes. An event that finds no room is no loss: whoever reads sees
-//! that the ring buffer was full, and wakes all. Besides, [`Joints::sweep`](super::Joints::sweep) looks after every pair.
+//! that the ring buffer was full, and wakes all. Besides, [`Joints::remind`](super::Joints::remind) wakes all now and then.
 
 use std::io;
 use std::sync::Arc;
@@ -25,10 +25,6 @@ pub(super) struct Wakers(Arc<[AtomicWaker]>);
 impl Wakers {
     pub(super) fn new(pairs: u32) -> Self {
         Self((0..pairs).map(|_| AtomicWaker::new()).collect())
-    }
-
-    pub(super) fn pairs(&self) -> u32 {
-        self.0.len() as u32
     }
 
     /// The next event of this pair wakes so.
@@ -50,7 +46,8 @@ impl Wakers {
         drop(self.0.get(pair as usize).and_then(AtomicWaker::take));
     }
 
-    fn wake_all(&self) {
+    /// Wakes everybody who waits.
+    pub(super) fn wake_all(&self) {
         self.0.iter().for_each(AtomicWaker::wake);
     }
 }
@@ -65,7 +62,7 @@ pub(super) fn listen(mut ring: RingBuf<MapData>, size: u32, wakers: Wakers) -> i
             if let Err(error) = poll(&mut readable, None)
                 && error != rustix::io::Errno::INTR
             {
-                tracing::error!(%error, "the events of the eBPF programs cannot be read; tunnels are looked after every two seconds");
+                tracing::error!(%error, "the events of the eBPF programs cannot be read; tunnels are looked after every five seconds");
                 return;
             }
         }
@@ -126,6 +123,26 @@ mod tests {
         wakers.wake_all();
         assert_eq!(woken(), 1);
         assert_eq!(Arc::strong_count(&count), 1, "a pair that is gone keeps no task alive");
+    }
+
+    /// The program ends redirecting and then tells; the pair leaves its waker and then looks. Whatever comes first, it does not sleep
+    /// on: in each order of these four steps it has either seen the end, or was woken after its look.
+    #[test]
+    fn no_order_of_steps_leaves_a_pair_asleep() {
+        // Each order as the positions of the pair's two steps among four.
+        for [leaves, looks] in [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]] {
+            let (wakers, count) = (Wakers::new(1), Arc::new(Count::default()));
+            let (mut ended, mut seen) = (false, false);
+            for step in 0..4 {
+                match step {
+                    step if step == leaves => wakers.leave(0, &Arc::clone(&count).into()),
+                    step if step == looks => seen = ended,
+                    _ if ended => wakers.wake(0),
+                    _ => ended = true,
+                }
+            }
+            assert!(seen || count.0.load(Ordering::Relaxed) == 1, "{leaves} {looks}");
+        }
     }
 
     #[test]

@@ -210,10 +210,7 @@ impl Joints {
 
     /// Frees the slots of pairs that were separated. A program that had looked such a pair up before could still redirect
     /// to its slot: after a grace period of RCU, in which programs run, none can. May block for some milliseconds.
-    ///
-    /// Besides, it wakes whoever does not redirect: should an event be lost, its pair waits no longer than until here.
     pub fn sweep(&self) {
-        self.remind();
         let rested = std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
         if rested.is_empty() || !crate::sys::memory::grace_period() {
             self.resting.lock().unwrap_or_else(PoisonError::into_inner).extend(rested);
@@ -225,22 +222,10 @@ impl Joints {
         }
     }
 
-    fn remind(&self) {
-        for (at, word) in self.taken.iter().enumerate() {
-            let mut taken = word.load(Ordering::Acquire);
-            while taken != 0 {
-                let pair = at as u32 * 64 + taken.trailing_zeros();
-                taken &= taken - 1;
-                // The last word has bits that stand for no pair.
-                if pair >= self.wakers.pairs() {
-                    break;
-                }
-                let redirects = |slot| self.sides.get(slot).word.load(Ordering::Acquire) & GO != 0;
-                if !redirects(pair * 2) || !redirects(pair * 2 + 1) {
-                    self.wakers.wake(pair);
-                }
-            }
-        }
+    /// Has whoever waits for an event look for itself: nobody tells that somebody has taken a socket out of the map, after which the
+    /// programs do not see what arrives. To be called now and then.
+    pub fn remind(&self) {
+        self.wakers.wake_all();
     }
 
     /// Pins programs and maps by their names into a directory of a bpffs, in place of those of an earlier process. They are

@@ -22,6 +22,9 @@ pub(super) fn watch(joints: &'static Joints, accelerations: &Arc<Accelerations>)
             // Nobody unparks this thread; an early return would do no harm.
             thread::park_timeout(SWEEP);
             joints.sweep();
+            if round % LOOK_EVERY == 0 {
+                joints.remind();
+            }
             if round % LOOK_EVERY == 0
                 && looked_after.proven(Acceleration::Sockmap)
                 && let Err(gone) = joints.look()
